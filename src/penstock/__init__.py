@@ -1,0 +1,3 @@
+"""Penstock: a model server that is composed."""
+
+__version__ = "0.1.0"
