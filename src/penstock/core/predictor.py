@@ -1,0 +1,77 @@
+"""The one abstraction: a predictor, and what is known of it before any request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
+
+
+class Predictor(Protocol):
+    """An async callable: one request in, one response out, or one of our errors raised."""
+
+    async def __call__(self, request: InferenceRequest, /) -> InferenceResponse:
+        """Answer the request before its deadline, or raise a `ServingError`."""
+
+
+class TensorSpec(Struct, frozen=True):
+    """Name, datatype and shape of one input or output.
+
+    Attributes:
+        name: as the model file or the runtime names it.
+        datatype: numpy's name: `float32`, `int64`, ...
+        shape: -1 stands for any length; the first axis is the rows.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Description(Struct, frozen=True):
+    """What a node answers to and with, known before any request.
+
+    Attributes:
+        name: the model's or route's name.
+        kind: the answer kind.
+        version: the model's version; empty for composed nodes.
+        inputs: none where any rows are taken (a constant).
+        outputs: the primary output first.
+        labels: the class names by column of the scores; empty where there are none.
+        sample: the spec's, `[rows, ...]` in the input's datatype, or None.
+        arms: a fan-out's answered arms by name.
+        source: the model's file name, or what stands for it.
+    """
+
+    name: str
+    kind: AnswerKind
+    version: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    labels: tuple[str, ...] = ()
+    sample: Array | None = None
+    arms: Mapping[str, Description] = {}
+    source: str = ""
+
+
+Health: TypeAlias = Callable[[float], Awaitable[bool]]
+"""Tells by a deadline (an instant) whether a predictor could answer now."""
+
+
+class OpenModel(Struct, frozen=True):
+    """What a runtime yields for an opened model.
+
+    Attributes:
+        predict: answers with the model's scores, or its labels when asked.
+        description: from the model's own signature and a real prediction of its sample.
+        health: whether the model could answer now.
+        running: how it runs, in words, for the banner: `inline, batched per tick`.
+    """
+
+    predict: Predictor
+    description: Description
+    health: Health
+    running: str
