@@ -1,0 +1,43 @@
+"""A spec of nothing but one route, and what that route needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from penstock.core.errors import SpecError
+from penstock.spec import tree
+from penstock.spec.walk import references
+
+
+def only(spec: tree.Spec, name: str) -> tree.Spec:
+    """Return the spec with one route, or one model as a route, and what it needs.
+
+    Raises:
+        SpecError: there is neither.
+    """
+    if name in spec.routes:
+        reached = set(_reached(spec, name))
+        routes = {route: spec.routes[route] for route in spec.routes if route in reached}
+        models = {model: spec.models[model] for model in spec.models if model in reached}
+    elif name in spec.models:
+        routes = {name: tree.Reference(name=name, place=f"routes.{name}")}
+        models = {name: spec.models[name]}
+    else:
+        known = ", ".join((*spec.routes, *spec.models))
+        raise SpecError((f"there is no route or model {name!r}; there are {known}",))
+    return msgspec.structs.replace(spec, models=models, routes=routes, default=name)
+
+
+def _reached(spec: tree.Spec, route: str) -> Iterator[str]:
+    waiting = [route]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        yield name
+        if name in spec.routes:
+            waiting.extend(reference.name for reference in references(spec.routes[name]))

@@ -1,0 +1,80 @@
+"""What the keys of one mapping mean together: the forms that types alone cannot rule out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from penstock.spec import tree
+from penstock.spec.problems import listed
+
+Broken: TypeAlias = tuple[str, str, str]
+"""The key, or nothing for the mapping itself; what is wrong; a hint."""
+
+TESTS: Final = ("exact", "prefix", "regex", "one_of", "above", "below", "between")
+
+
+def broken_rules(record: Struct) -> Iterator[Broken]:
+    """Yield what is wrong with a mapping although each of its keys is right."""
+    match record:
+        case tree.Model():
+            yield from _model(record)
+        case tree.Match():
+            yield from _match(record)
+        case tree.When():
+            yield from _when(record)
+        case _:
+            pass
+
+
+def _model(model: tree.Model) -> Iterator[Broken]:
+    if model.url is not None and model.urls:
+        yield "urls", "url and urls are both given", "put all replicas under urls"
+    if not (model.path or model.runtime or model.url or model.urls):
+        yield "", "nothing says where the model is", "give it a path (a file), or a url"
+    if model.path is not None and model.path.startswith("https://") and model.sha256 is None:
+        yield "path", "a file that is downloaded needs its sha256", "add sha256: its digest"
+    if model.path is not None and model.path.startswith("http://"):
+        yield "path", "files are downloaded by https:// only", ""
+
+
+def _match(match: tree.Match) -> Iterator[Broken]:
+    given = _given(match, TESTS)
+    if len(given) != 1:
+        yield "", f"a test is exactly one of {listed(TESTS)}, got {listed(given, 'and')}", ""
+    elif match.regex is not None:
+        yield from _regex(match.regex)
+
+
+def _regex(pattern: str) -> Iterator[Broken]:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        yield "regex", f"not a regular expression: {error}", ""
+
+
+def _when(when: tree.When) -> Iterator[Broken]:
+    looked_at = ("header", "query", "field", "column", "time")
+    given = _given(when, looked_at)
+    if len(given) != 1:
+        yield (
+            "",
+            f"a rule looks at exactly one of {listed(looked_at)}, got {listed(given, 'and')}",
+            "",
+        )
+        return
+    tests = _given(when, ("above", "below", "between"))
+    if when.column is not None and len(tests) != 1:
+        sentence = (
+            f"a column is tested by one of above, below or between, got {listed(tests, 'and')}"
+        )
+        yield "column", sentence, ""
+    if when.column is None and tests:
+        yield tests[0], f"{tests[0]} stands beside a column only", "put it into the test itself"
+
+
+def _given(record: Struct, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if getattr(record, name) is not None]

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from penstock.spec.decode import decode
+from penstock.spec.fields import request_fields
+from penstock.spec.read import read_text
+
+TEXT = """
+models: {svc: {path: a.onnx}, rf: {path: b.onnx}}
+routes:
+  none: svc
+  random: {split: {arms: {svc: 1, rf: 1}}}
+  sticky: {split: {arms: {svc: 1, rf: 1}, sticky: "header:X-User-Id"}}
+  logged: [{prediction_log: {groups: [header:x-age, field:Region, header:X-AGE]}}, svc]
+  limited: [{rate_limit: {rate: 1}}, {rate_limit: {rate: 1, per: "header:X-Key"}}, svc]
+  chosen:
+    condition:
+      when:
+        - {header: {Target: a}, use: sticky}
+        - {query: {Size: a}, use: svc}
+        - {field: {age: {above: 1}}, use: {constant: {answer: a}}}
+        - {column: 0, above: 1, use: svc}
+      otherwise: none
+  nested:
+    - mirror: {shadow: chosen}
+    - breaker: {otherwise: logged}
+    - threshold: {min: 1}
+    - timeout: {timeout_s: 1}
+    - retry:
+    - fan_out: {arms: {x: sticky, y: {sync_async: {now: limited, later: nested}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [
+        ("none", ()),
+        ("random", ()),
+        ("sticky", ("header:x-user-id",)),
+        ("logged", ("header:x-age", "field:Region")),
+        ("limited", ("header:x-key",)),
+        ("chosen", ("header:target", "query:Size", "field:age", "header:x-user-id")),
+        (
+            "nested",
+            (
+                "header:target",
+                "query:Size",
+                "field:age",
+                "header:x-age",
+                "field:Region",
+                "header:x-user-id",
+                "header:x-key",
+            ),
+        ),
+    ],
+)
+def test_fields(route: str, fields: tuple[str, ...]) -> None:
+    spec, problems = decode(read_text(TEXT, {}))
+    assert problems == ()
+    assert spec is not None
+    assert request_fields(spec.routes[route], spec) == fields

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from penstock.spec.compose import compose
+from penstock.spec.nodes import Plain, positions, resolve, scalars
+from penstock.spec.problems import Position
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("~", None),
+        ("null", None),
+        ("NULL", None),
+        ("nuLL", "nuLL"),
+        ("true", True),
+        ("False", False),
+        ("TRUE", True),
+        ("on", "on"),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("y", "y"),
+        ("22:00", "22:00"),
+        ("2001-01-01", "2001-01-01"),
+        ("1_000", "1_000"),
+        ("12", 12),
+        ("-3", -3),
+        ("+3", 3),
+        ("017", 17),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("0b1", "0b1"),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+        ("-1.5E-2", -0.015),
+        (".inf", math.inf),
+        ("-.INF", -math.inf),
+        ("inf", "inf"),
+        ("nan", "nan"),
+        ("1" * 201, "1" * 201),
+        ("\u0661", "\u0661"),
+    ],
+)
+def test_the_core_schema(text: str, value: Plain) -> None:
+    resolved = resolve(text)
+    assert resolved == value
+    assert type(resolved) is type(value)
+
+
+def test_not_a_number() -> None:
+    found = resolve(".NaN")
+    assert isinstance(found, float)
+    assert math.isnan(found)
+
+
+def test_every_path_has_its_place() -> None:
+    root = compose("a: 1\nb:\n  - x\n  - {c: 2}\n", "f").root
+    assert root is not None
+    assert positions(root) == {
+        "": Position(1, 1),
+        "a": Position(1, 1),
+        "b": Position(2, 1),
+        "b[0]": Position(3, 5),
+        "b[1]": Position(4, 5),
+        "b[1].c": Position(4, 6),
+    }
+    assert {path: scalar.value for path, scalar in scalars(root)} == {
+        "a": 1,
+        "b[0]": "x",
+        "b[1].c": 2,
+    }
