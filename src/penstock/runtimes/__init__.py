@@ -1,0 +1,1 @@
+"""The runtimes: each opens a model as a predictor, one file each, with its own library."""

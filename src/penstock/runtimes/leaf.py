@@ -1,0 +1,129 @@
+"""A model as a predictor: checks rows, runs them, labels the scores, adds the hop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from msgspec import Struct
+
+from penstock.core.clock import Clock
+from penstock.core.errors import DeadlineExceeded, InvalidInput, NoLabels, ServingError
+from penstock.core.labels import labelled_outputs
+from penstock.core.predictor import TensorSpec
+from penstock.core.rows import number_range
+from penstock.core.values import (
+    AnswerKind,
+    Array,
+    Hop,
+    InferenceRequest,
+    InferenceResponse,
+)
+from penstock.runtimes.running import Runner
+
+
+class Signature(Struct, frozen=True):
+    """What a model takes and gives.
+
+    Attributes:
+        model: its name in the spec.
+        version: of its file, or as named.
+        rows: the one input.
+        scores: the primary output, `[rows, columns]`.
+        labels: class names by column, or empty.
+    """
+
+    model: str
+    version: str
+    rows: TensorSpec
+    scores: TensorSpec
+    labels: tuple[str, ...]
+
+
+@final
+class ModelPredictor:
+    """Answers with a model's scores, or its labels when asked.
+
+    Args:
+        signature: what the model takes and gives.
+        runner: runs it.
+        clock: tells the time.
+    """
+
+    def __init__(self, signature: Signature, *, runner: Runner, clock: Clock) -> None:
+        self._runner = runner
+        self._now_s = clock.now_s
+        self._model = signature.model
+        self._version = signature.version
+        self._labels = signature.labels
+        self._called = f"model {signature.model}"
+        self._dtype = np.dtype(signature.rows.datatype)
+        self._shape = signature.rows.shape
+        self._output = signature.scores.name
+        version = f"@{signature.version}" if signature.version else ""
+        self._hop = f"model:{signature.model}{version}"
+
+    def __repr__(self) -> str:
+        return self._model
+
+    async def __call__(self, request: InferenceRequest, /) -> InferenceResponse:
+        """Run the model on the request's one tensor.
+
+        Raises:
+            InvalidInput: another shape than the model takes, or values out of its datatype's range.
+            NoLabels: labels are asked for, and the model has none.
+            DeadlineExceeded: the deadline had passed before the run, or passed during it.
+            Overloaded, NotReady, ModelFailed, AnswerNotFinite: as the runner says.
+        """
+        started_s = self._now_s()
+        try:
+            if request.labelled and not self._labels:
+                raise NoLabels(self._called)
+            if started_s >= request.deadline_s:
+                raise DeadlineExceeded(self._called)
+            scores = await self._runner(self._rows(request), request.deadline_s)
+            ended_s = self._now_s()
+            if ended_s >= request.deadline_s:
+                raise DeadlineExceeded(self._called)
+        except ServingError as error:
+            hop = Hop(f"{self._hop}!{error.code}", started_s, self._now_s() - started_s)
+            error.trail = (hop, *error.trail)
+            raise
+        if request.labelled:
+            kind, outputs = AnswerKind.LABELLED, labelled_outputs(scores, self._labels)
+        else:
+            kind, outputs = AnswerKind.SCORES, {self._output: scores}
+        trail = (Hop(self._hop, started_s, ended_s - started_s),)
+        return InferenceResponse(kind, outputs, self._model, self._version, trail)
+
+    def _rows(self, request: InferenceRequest) -> Array:
+        if len(request.tensors) != 1:
+            raise InvalidInput(f"{self._called} takes one tensor")
+        (rows,) = request.tensors.values()
+        if not _fits(rows.shape, self._shape):
+            raise self._wrong_shape(rows.shape)
+        return rows if rows.dtype == self._dtype else self._cast(rows)
+
+    def _wrong_shape(self, shape: Sequence[int]) -> InvalidInput:
+        expected = ["rows", *self._shape[1:]]
+        return InvalidInput(f"{self._called} takes {expected}, got {list(shape)}", path="$.data")
+
+    def _cast(self, rows: Array) -> Array:
+        """Change the datatype; a fan-out hands all arms the widest that one of them takes."""
+        least, largest = number_range(self._dtype.name)
+        whole = self._dtype.kind in "iu" and rows.dtype.kind == "f"
+        if ((rows < least) | (rows > largest)).any() or (whole and (rows % 1 != 0).any()):
+            raise InvalidInput(
+                f"values do not fit {self._dtype.name}, which {self._called} takes",
+                path="$.data",
+            )
+        return rows.astype(self._dtype)
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    if shape[1:] == expected[1:]:
+        return True
+    return len(shape) == len(expected) and all(
+        want in (-1, got) for got, want in zip(shape[1:], expected[1:], strict=True)
+    )
