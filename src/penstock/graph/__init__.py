@@ -1,0 +1,1 @@
+"""From the spec to running predictors: build (a pure fold) and open (the lifecycle)."""
