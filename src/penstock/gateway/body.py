@@ -1,0 +1,147 @@
+"""Reading a request's body: bounded, timed, decompressed; never whole beyond its limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import zlib
+from typing import Final
+
+from penstock.core.clock import Clock
+from penstock.core.drive import within
+from penstock.core.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    DeadlineExceeded,
+    InvalidHeader,
+    MalformedBody,
+    RequestError,
+    UnsupportedContent,
+)
+from penstock.gateway.exchange import Exchange
+
+BODY_TIMEOUT_S: Final = 30.0
+"""How long a client may take to send its body."""
+
+LINGER_S: Final = 5.0
+LINGER_BYTES: Final = 64 * 1024 * 1024
+"""How long, and how much of, a refused body is read and thrown away, so that the client gets to
+read the refusal instead of a reset connection."""
+
+_CHUNK: Final = 64 * 1024
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
+_JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole."""
+
+
+async def read_body(exchange: Exchange, max_bytes: int, clock: Clock) -> bytes:
+    """Return the body, decompressed.
+
+    Args:
+        exchange: whose.
+        max_bytes: the largest body, before and after decompression.
+        clock: for the time it may take.
+
+    Raises:
+        UnsupportedContent: not JSON, or an encoding that is not read here.
+        BodyTooLarge: announced, sent or decompressed beyond the limit.
+        BodyTooSlow: not whole in time.
+        MalformedBody: the compressed data is corrupt.
+        ClientGone: the client went away.
+    """
+    headers = exchange.headers
+    content_type = headers.get(b"content-type")
+    if content_type is not None and content_type not in _JSON_TYPES:
+        _check_type(content_type)
+    announced = headers.get(b"content-length")
+    if announced is not None and not (announced.isdigit() and int(announced[:20]) <= max_bytes):
+        raise _wrong_length(announced, max_bytes)
+    collecting = _collect(exchange, max_bytes)
+    deadline_s = exchange.started_s + BODY_TIMEOUT_S
+    try:
+        body = await within(deadline_s, collecting, clock=clock, name="body")
+    except DeadlineExceeded as error:
+        raise BodyTooSlow(BODY_TIMEOUT_S) from error
+    encoding = headers.get(b"content-encoding")
+    if encoding is None or encoding == b"identity":
+        return body
+    return await _decompressed(body, encoding, max_bytes)
+
+
+def _check_type(content_type: bytes) -> None:
+    essence, _, parameters = content_type.partition(b";")
+    charset = parameters.strip().lower().removeprefix(b"charset=").strip(b'"')
+    if essence.strip().lower() != b"application/json" or charset not in (b"", b"utf-8"):
+        got = content_type.decode("latin-1")[:100]
+        raise UnsupportedContent(
+            f"the content type {got!r} is not read here: send application/json in UTF-8"
+        )
+
+
+def _wrong_length(announced: bytes, max_bytes: int) -> RequestError:
+    if not announced.isdigit():
+        return InvalidHeader("content-length", "a number of bytes")
+    return BodyTooLarge(max_bytes, "bytes")
+
+
+async def _collect(exchange: Exchange, max_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await exchange.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > max_bytes:
+            raise BodyTooLarge(max_bytes, "bytes")
+        if not message.get("more_body", False):
+            return b"".join((*pieces, piece)) if pieces else piece
+        pieces.append(piece)
+
+
+async def _decompressed(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
+    if encoding not in (b"gzip", b"deflate"):
+        name = encoding.decode("latin-1")[:100]
+        raise UnsupportedContent(
+            f"the content encoding {name!r} is not read here: send gzip, deflate or none"
+        )
+    try:
+        return await asyncio.to_thread(_inflate, body, max_bytes)
+    except zlib.error as error:
+        raise MalformedBody(f"the body is not {encoding.decode()}: {error}") from error
+
+
+def _inflate(body: bytes, max_bytes: int) -> bytes:
+    inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+    pieces, size = [], 0
+    while not inflater.eof:
+        piece = inflater.decompress(body, _CHUNK)
+        body = inflater.unconsumed_tail
+        if not piece and not body and not inflater.eof:
+            raise zlib.error("it ends too early")
+        size += len(piece)
+        if size > max_bytes:
+            raise BodyTooLarge(max_bytes, "bytes after decompression")
+        pieces.append(piece)
+    if inflater.unused_data:
+        raise zlib.error("something follows its end")
+    return b"".join(pieces)
+
+
+async def linger(exchange: Exchange, clock: Clock) -> None:
+    """Throw away the rest of a body whose refusal has been sent, for a while."""
+    with contextlib.suppress(DeadlineExceeded):
+        await within(clock.now_s() + LINGER_S, _discard(exchange), clock=clock, name="body")
+
+
+async def _discard(exchange: Exchange) -> None:
+    discarded = 0
+    while discarded < LINGER_BYTES:
+        message = await exchange.receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+        discarded += len(message.get("body", b""))

@@ -1,0 +1,164 @@
+"""One HTTP exchange: what came in, and the one answer that goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias, final
+
+import msgspec
+
+from penstock.core.errors import (
+    BodyTooLarge,
+    FanOutFailed,
+    MethodNotAllowed,
+    RequestError,
+    ServingError,
+    Unavailable,
+)
+from penstock.gateway.status import status_of
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Header: TypeAlias = tuple[bytes, bytes]
+
+_JSON: Final[Header] = (b"content-type", b"application/json")
+_CLOSE: Final[Header] = (b"connection", b"close")
+
+Headers: TypeAlias = Sequence[Header]
+
+encode_json = msgspec.json.Encoder().encode
+
+
+class Respond(Protocol):
+    """Sends an answer to the client of one exchange."""
+
+    def __call__(
+        self, status: int, headers: Headers, content: bytes, *, ends: bool
+    ) -> Awaitable[None]:
+        """Send status, headers and the whole content; keep the exchange open unless it `ends`."""
+
+
+@final
+class Exchange:
+    """One request's head, and the way its one answer goes.
+
+    Args:
+        method: of HTTP.
+        path: below where the app is mounted.
+        query: what follows the path.
+        headers: by lower-case name; of several the last.
+        receive: of ASGI: gives the body, piece by piece.
+        respond: sends the answer.
+        request_id: the client's, or made here.
+        started_s: when it came in, on the monotonic clock.
+    """
+
+    __slots__ = (
+        "answered",
+        "headers",
+        "lingers",
+        "method",
+        "path",
+        "query",
+        "receive",
+        "request_id",
+        "respond",
+        "started_s",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        respond: Respond,
+        request_id: str,
+        started_s: float,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.receive = receive
+        self.respond = respond
+        self.request_id = request_id
+        self.started_s = started_s
+        self.answered = False
+        self.lingers = False
+
+    async def answer(
+        self, status: int, content: bytes, *headers: Header, ends: bool = True
+    ) -> None:
+        """Send the answer.
+
+        Args:
+            status: of HTTP.
+            content: JSON.
+            headers: beside content type, content length and request id.
+            ends: False to keep the exchange open after the whole content has been sent.
+        """
+        self.answered = True
+        all_headers = (
+            _JSON,
+            (b"content-length", b"%d" % len(content)),
+            (b"x-request-id", self.request_id.encode()),
+            *headers,
+        )
+        if self.method == "HEAD":
+            content = b""
+        await self.respond(status, all_headers, content, ends=ends)
+
+    async def answer_json(self, content: object) -> None:
+        """Send `content` as JSON with status 200."""
+        await self.answer(200, encode_json(content))
+
+    async def answer_error(self, error: ServingError) -> None:
+        """Send an error in the plain face's one shape.
+
+        Where a body is too large, the exchange is left open (`lingers`): the connection is to be
+        closed, but not before the client has had a chance to read why.
+        """
+        headers: list[Header] = []
+        if isinstance(error, Unavailable):
+            headers.append((b"retry-after", b"%d" % error.retry_after_s))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", ", ".join(error.allowed).encode()))
+        self.lingers = isinstance(error, BodyTooLarge)
+        if self.lingers:
+            headers.append(_CLOSE)
+        content = encode_json({"error": error_body(error, self.request_id)})
+        await self.answer(status_of(error), content, *headers, ends=not self.lingers)
+
+
+def over_asgi(send: Send) -> Respond:
+    """Return what answers through ASGI's `send`."""
+
+    async def respond(status: int, headers: Headers, content: bytes, *, ends: bool) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content, "more_body": not ends})
+
+    return respond
+
+
+def error_body(error: ServingError, request_id: str) -> dict[str, object]:
+    """Return what the plain face says of an error.
+
+    `path` is the place in the body, `causes` the failed arms of a fan-out.
+    """
+    body: dict[str, object] = {
+        "code": error.code,
+        "message": error.message,
+        "request_id": request_id,
+    }
+    if isinstance(error, RequestError) and error.path is not None:
+        body["path"] = error.path
+    if isinstance(error, FanOutFailed):
+        body["causes"] = {
+            arm: {"code": cause.code, "message": cause.message}
+            for arm, cause in error.causes.items()
+        }
+    return body

@@ -1,0 +1,129 @@
+"""`/metadata` and `/label`: told from the model's own signature and a real prediction."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+from penstock.core.errors import NoLabels, ServingError
+from penstock.core.predictor import Description, TensorSpec
+from penstock.core.values import AnswerKind, Array, InferenceResponse
+from penstock.gateway.answers import as_json
+from penstock.graph.node import Route
+
+Json: TypeAlias = Any
+
+SAMPLE_DECIMALS: Final = 8
+
+
+def metadata(route: Route) -> dict[str, Json]:
+    """Return what a route takes and gives.
+
+    Samples are null where the spec gives none.
+    """
+    description = route.description
+    answer = route.sample_answer
+    return {
+        "data_type": description.inputs[0].datatype if description.inputs else "any",
+        "data_structure": _data_structure(description),
+        "data_sample": None if description.sample is None else shortest(description.sample),
+        "prediction_type": _prediction(description, answer, _type_of),
+        "prediction_structure": _prediction(description, answer, _structure_of),
+        "prediction_sample": None if answer is None else _sample(answer),
+    }
+
+
+def labels(route: Route) -> dict[str, str]:
+    """Return the class names by column.
+
+    Raises:
+        NoLabels: the route's model has none.
+    """
+    names = route.description.labels
+    if not names:
+        raise NoLabels(f"route {route.name}")
+    return {str(column): name for column, name in enumerate(names)}
+
+
+def shortest(sample: Array) -> Json:
+    """Return a sample as it was written: a float32 is printed with the digits it needs."""
+    if sample.dtype.kind != "f":
+        return sample.tolist()
+    return _each(sample.tolist(), lambda value: float(str(sample.dtype.type(value))))
+
+
+def _each(value: Json, change: Any) -> Json:  # noqa: ANN401 - any depth
+    if isinstance(value, list):
+        return [_each(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _each(item, change) for key, item in value.items()}
+    return change(value) if isinstance(value, float) else value
+
+
+def _sample(answer: InferenceResponse) -> Json:
+    """Return the answer's predictions without the keys around them, to 8 decimals."""
+    content = as_json(answer)
+    if answer.kind in (AnswerKind.KEYED, AnswerKind.BINARY):
+        bare = {arm: _bare(entry) for arm, entry in content.items()}
+    else:
+        bare = content["prediction"]
+    return _each(bare, lambda value: round(value, SAMPLE_DECIMALS))
+
+
+def _bare(entry: Json) -> Json:
+    if isinstance(entry, dict) and set(entry) == {"prediction"}:
+        return entry["prediction"]
+    return entry
+
+
+def _data_structure(description: Description) -> str:
+    if description.sample is not None:
+        return structure(description.sample.shape)
+    return structure(description.inputs[0].shape) if description.inputs else "any"
+
+
+def structure(shape: tuple[int, ...]) -> str:
+    """Return a shape in words: `(1,4)`; rows of no given number count as 1, other axes as `n`."""
+    rows = 1 if shape[0] < 0 else shape[0]
+    return (
+        "(" + ",".join([str(rows), *("n" if axis < 0 else str(axis) for axis in shape[1:])]) + ")"
+    )
+
+
+def _type_of(output: TensorSpec | Array) -> str:
+    return output.datatype if isinstance(output, TensorSpec) else _word(output.dtype.name)
+
+
+def _word(dtype: str) -> str:
+    return "str" if dtype == "object" else dtype
+
+
+def _structure_of(output: TensorSpec | Array) -> str:
+    shape = output.shape
+    return structure(shape if len(shape) > 1 else (*shape, 1))
+
+
+def _prediction(description: Description, answer: InferenceResponse | None, tell: Any) -> Json:  # noqa: ANN401
+    """Tell one thing of the prediction: of all arms at once where they agree, else arm by arm."""
+    if answer is not None:
+        return _of_answer(answer, tell)
+    if description.arms:
+        return _agreed({arm: _prediction(d, None, tell) for arm, d in description.arms.items()})
+    return tell(description.outputs[0])
+
+
+def _of_answer(answer: InferenceResponse, tell: Any) -> Json:  # noqa: ANN401
+    if answer.kind in (AnswerKind.KEYED, AnswerKind.BINARY):
+        arms = {
+            arm: _of_answer(outcome, tell)
+            if outcome.kind is AnswerKind.KEYED
+            else tell(outcome.primary)
+            for arm, outcome in answer.arms.items()
+            if not isinstance(outcome, ServingError)
+        }
+        return _agreed(arms)
+    return tell(answer.primary)
+
+
+def _agreed(by_arm: dict[str, Json]) -> Json:
+    values = list(by_arm.values())
+    return values[0] if all(value == values[0] for value in values) else by_arm

@@ -1,0 +1,79 @@
+"""The path table: one dictionary look-up from path to endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, TypeAlias, TypeVar, final
+
+from penstock.core.errors import InvalidRequestId, MethodNotAllowed, UnknownRoute
+from penstock.core.ids import is_well_formed
+from penstock.gateway.exchange import Exchange
+
+Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
+IdHandler: TypeAlias = Callable[[Exchange, str], Awaitable[None]]
+
+H = TypeVar("H")
+
+NOT_IDS: Final = frozenset({"label", "test", "get", "post"})
+
+COMING: Final = frozenset(
+    {"admin", "dashboard", "docs", "feedback", "job", "metrics", "openapi.json", "v1", "v2"}
+)
+"""First words of paths that later versions serve: kept free from the start."""
+
+
+@final
+class PathTable:
+    """Endpoints by path and method; paths that end in an id by what stands before it."""
+
+    def __init__(self) -> None:
+        self._fixed: dict[str, dict[str, Handler]] = {}
+        self._with_id: dict[str, dict[str, IdHandler]] = {}
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """Serve `path` by `handler`."""
+        self._fixed.setdefault(path, {})[method] = handler
+
+    def add_with_id(self, method: str, prefix: str, handler: IdHandler) -> None:
+        """Serve `prefix` followed by an id."""
+        self._with_id.setdefault(prefix, {})[method] = handler
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._fixed
+
+    def find(self, exchange: Exchange) -> Awaitable[None]:
+        """Return the endpoint's answering of the exchange, to be awaited.
+
+        Raises:
+            UnknownRoute: nothing is served there.
+            MethodNotAllowed: something is, by other methods.
+            InvalidRequestId: the path ends in something that may not be an id.
+        """
+        methods = self._fixed.get(exchange.path)
+        if methods is not None:
+            handler = methods.get(exchange.method) or _allowed(methods, exchange)
+            return handler(exchange)
+        prefix, slash, request_id = exchange.path.rpartition("/")
+        with_id = self._with_id.get(prefix + slash)
+        if with_id is None or not request_id:
+            raise UnknownRoute(exchange.path[:256])
+        id_handler = _allowed(with_id, exchange)
+        if request_id in NOT_IDS or not is_well_formed(request_id):
+            raise InvalidRequestId("the path")
+        return id_handler(exchange, request_id)
+
+
+def _allowed(methods: Mapping[str, H], exchange: Exchange) -> H:
+    handler = methods.get(exchange.method)
+    if handler is None and exchange.method == "HEAD":
+        handler = methods.get("GET")
+    if handler is None:
+        raise MethodNotAllowed(exchange.method, exchange.path[:256], tuple(_with_head(methods)))
+    return handler
+
+
+def _with_head(methods: Iterable[str]) -> Iterable[str]:
+    for method in methods:
+        yield method
+        if method == "GET":
+            yield "HEAD"

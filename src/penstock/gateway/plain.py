@@ -1,0 +1,279 @@
+"""The plain face: `/predict` and its neighbours, for every route."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final, TypeAlias, final
+
+from penstock.core.clock import Clock
+from penstock.core.errors import (
+    InvalidHeader,
+    NoSample,
+    ServingError,
+)
+from penstock.core.ids import SeedSource
+from penstock.core.record import Record, Role
+from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest, InferenceResponse
+from penstock.gateway.answers import encode, encode_large
+from penstock.gateway.body import read_body
+from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
+from penstock.gateway.exchange import Exchange
+from penstock.gateway.fields import FieldReader
+from penstock.gateway.metadata import labels, metadata
+from penstock.gateway.paths import PathTable
+from penstock.graph.build import input_of
+from penstock.graph.node import Route, arm_healths, is_healthy, nested_health
+from penstock.graph.open import Graph
+
+HEALTH_TIMEOUT_S: Final = 1.0
+"""How long `/health/all` waits for an arm."""
+
+MAX_TIMEOUT_MS: Final = 86_400_000.0
+
+BodyHandler: TypeAlias = Callable[[Exchange, bytes], Awaitable[None]]
+
+_WORDS: Final[Mapping[bool, str]] = {True: "ok", False: "ng"}
+
+
+class FaceTools:
+    """What all routes' endpoints share.
+
+    Args:
+        graph: what is open.
+        apart: decodes large bodies.
+        seeds: makes a seed for each request.
+    """
+
+    __slots__ = ("apart", "clock", "graph", "new_seed", "now_s", "recorder")
+
+    def __init__(self, graph: Graph, apart: ApartDecoder, seeds: SeedSource) -> None:
+        self.graph = graph
+        self.apart = apart
+        self.clock: Clock = graph.clock
+        self.now_s = graph.clock.now_s
+        self.new_seed = seeds.new_seed
+        self.recorder = graph.recorder
+
+
+@final
+class PlainRoute:
+    """The endpoints of one route.
+
+    Args:
+        route: what answers.
+        fields: takes what the route's patterns look at out of a request.
+        tools: what all routes' endpoints share.
+    """
+
+    def __init__(self, route: Route, fields: FieldReader, tools: FaceTools) -> None:
+        self._route = route
+        self._name = route.name
+        self._predict = route.node.predictor
+        self._tools = tools
+        limits = tools.graph.limits
+        self._timeout_s = limits.timeout_s
+        self._max_body_bytes = limits.max_body_bytes
+        rows = input_of(route.description)
+        self._input = rows.name
+        self._decoder = BodyDecoder(rows, fields.body_keys, limits.max_rows)
+        self._read_fields = fields.read if fields.names else None
+
+    def serve_at(self, table: PathTable, prefix: str) -> None:
+        """Put the endpoints into the table, below `prefix`."""
+        for method, path, handler in FIXED:
+            table.add(method, prefix + path, partial(handler, self))
+        for method, path, with_id in WITH_ID:
+            table.add_with_id(method, prefix + path, partial(with_id, self))
+        if self._route.description.arms:  # users of fan-outs know two more names for the same
+            for path in ("/predict/get/test", "/predict/post/test"):
+                table.add("GET", prefix + path, partial(self.predict_sample, labelled=False))
+
+    def lane(self, prefix: str) -> dict[bytes, BodyHandler]:
+        """Return the hot paths below `prefix`: their bodies may be read by the server itself."""
+        return {
+            f"{prefix}/predict".encode(): partial(self.predict_body, labelled=False),
+            f"{prefix}/predict/label".encode(): partial(self.predict_body, labelled=True),
+        }
+
+    async def predict(
+        self,
+        exchange: Exchange,
+        added: Mapping[str, FieldValue] = NO_FIELDS,
+        *,
+        labelled: bool,
+    ) -> None:
+        """`POST /predict`, `POST /predict/label`; `added` stands in the answer too."""
+        try:
+            body = await read_body(exchange, self._max_body_bytes, self._tools.clock)
+        except ServingError as error:
+            self._record(exchange, None, error)
+            raise
+        await self.predict_body(exchange, body, added, labelled=labelled)
+
+    async def predict_body(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        added: Mapping[str, FieldValue] = NO_FIELDS,
+        *,
+        labelled: bool,
+    ) -> None:
+        """Answer a body that has been read; it is at most as large as it may be."""
+        request: InferenceRequest | None = None
+        outcome: InferenceResponse | ServingError | None = None
+        try:
+            deadline_s = self._deadline_s(exchange)
+            if len(body) > LARGE_BYTES:
+                rows, fields = await self._tools.apart.decode(self._decoder, body)
+            else:
+                rows, fields = self._decoder.decode(body)
+            request = self._request(exchange, rows, fields, deadline_s, labelled)
+            outcome = await self._predict(request)
+        except ServingError as error:
+            outcome = error
+            raise
+        finally:
+            if self._tools.recorder is not None:
+                self._record(exchange, request, outcome)
+        content = encode(outcome, added)
+        if content is None:
+            content = await encode_large(outcome, added)
+        await exchange.answer(200, content)
+
+    async def predict_by_id(self, exchange: Exchange, request_id: str, *, labelled: bool) -> None:
+        """`POST /predict/{id}`, `POST /predict-label/{id}`."""
+        exchange.request_id = request_id
+        await self.predict(exchange, {"job_id": request_id}, labelled=labelled)
+
+    async def predict_sample(
+        self,
+        exchange: Exchange,
+        added: Mapping[str, FieldValue] = NO_FIELDS,
+        *,
+        labelled: bool,
+    ) -> None:
+        """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
+        sample = self._route.description.sample
+        if sample is None:
+            raise NoSample(f"route {self._name}")
+        deadline_s = self._deadline_s(exchange)
+        request = self._request(exchange, sample, NO_FIELDS, deadline_s, labelled)
+        outcome: InferenceResponse | ServingError | None = None
+        try:
+            outcome = await self._predict(request)
+        except ServingError as error:
+            outcome = error
+            raise
+        finally:
+            self._record(exchange, request, outcome)
+        content = encode(outcome, added)
+        if content is None:
+            content = await encode_large(outcome, added)
+        await exchange.answer(200, content)
+
+    async def predict_sample_by_id(
+        self, exchange: Exchange, request_id: str, *, labelled: bool
+    ) -> None:
+        """`GET /predict-test/{id}`, `GET /predict-test-label/{id}`."""
+        exchange.request_id = request_id
+        await self.predict_sample(exchange, {"job_id": request_id}, labelled=labelled)
+
+    def _request(
+        self,
+        exchange: Exchange,
+        rows: Array,
+        body_fields: Mapping[str, FieldValue],
+        deadline_s: float,
+        labelled: bool,
+    ) -> InferenceRequest:
+        return InferenceRequest(
+            exchange.request_id,
+            self._name,
+            {self._input: rows},
+            deadline_s,
+            self._tools.new_seed(),
+            labelled,
+            self._read_fields(exchange, body_fields) if self._read_fields else NO_FIELDS,
+        )
+
+    def _record(
+        self,
+        exchange: Exchange,
+        request: InferenceRequest | None,
+        outcome: InferenceResponse | ServingError | None,
+    ) -> None:
+        recorder = self._tools.recorder
+        if recorder is None:
+            return
+        elapsed_s = self._tools.now_s() - exchange.started_s
+        recorder(Record(Role.PRIMARY, self._name, exchange.request_id, request, outcome, elapsed_s))
+
+    def _deadline_s(self, exchange: Exchange) -> float:
+        asked = exchange.headers.get(b"x-timeout-ms")
+        if asked is None:
+            return exchange.started_s + self._timeout_s
+        return exchange.started_s + min(self._timeout_s, timeout_ms(asked) / 1000)
+
+    async def metadata(self, exchange: Exchange) -> None:
+        """`GET /metadata`."""
+        await exchange.answer_json(metadata(self._route))
+
+    async def labels(self, exchange: Exchange) -> None:
+        """`GET /label`."""
+        await exchange.answer_json(labels(self._route))
+
+    async def health_all(self, exchange: Exchange) -> None:
+        """`GET /health/all`: always 200, within its own short time-out."""
+        deadline_s = self._tools.now_s() + HEALTH_TIMEOUT_S
+        healths = await arm_healths(self._route, deadline_s, self._tools.clock)
+        words = {arm: _WORDS[ok] for arm, ok in healths.items()}
+        if nested_health(self._route.description.kind):
+            await exchange.answer_json({arm: {"health": word} for arm, word in words.items()})
+        else:
+            await exchange.answer_json(words)
+
+    async def health_pred(self, exchange: Exchange) -> None:
+        """`GET /health/pred`: of the target that this request would be routed to."""
+        deadline_s = self._tools.now_s() + HEALTH_TIMEOUT_S
+        ok = await is_healthy(self._route.node.health, deadline_s, self._tools.clock)
+        await exchange.answer_json({"health": _WORDS[ok]})
+
+
+FIXED: Final = (
+    ("POST", "/predict", partial(PlainRoute.predict, labelled=False)),
+    ("POST", "/predict/label", partial(PlainRoute.predict, labelled=True)),
+    ("GET", "/predict/test", partial(PlainRoute.predict_sample, labelled=False)),
+    ("GET", "/predict/test/label", partial(PlainRoute.predict_sample, labelled=True)),
+    ("GET", "/metadata", PlainRoute.metadata),
+    ("GET", "/label", PlainRoute.labels),
+    ("GET", "/health/all", PlainRoute.health_all),
+    ("GET", "/health/pred", PlainRoute.health_pred),
+)
+
+WITH_ID: Final = (
+    ("POST", "/predict/", partial(PlainRoute.predict_by_id, labelled=False)),
+    ("POST", "/predict-label/", partial(PlainRoute.predict_by_id, labelled=True)),
+    ("GET", "/predict-test/", partial(PlainRoute.predict_sample_by_id, labelled=False)),
+    ("GET", "/predict-test-label/", partial(PlainRoute.predict_sample_by_id, labelled=True)),
+)
+
+
+def first_words() -> frozenset[str]:
+    """Return the first word of every path of this face: at the root, no route may have it."""
+    return frozenset(path.split("/")[1] for _, path, _ in (*FIXED, *WITH_ID))
+
+
+def timeout_ms(text: bytes) -> float:
+    """Return what the header `x-timeout-ms` says, in milliseconds.
+
+    Raises:
+        InvalidHeader: not a number of milliseconds above 0 and up to a day.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= MAX_TIMEOUT_MS:
+        raise InvalidHeader("x-timeout-ms", "a number of milliseconds above 0")
+    return value

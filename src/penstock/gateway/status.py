@@ -1,0 +1,39 @@
+"""The one table from error class to HTTP status."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from penstock.core import errors
+
+STATUS: Final[dict[type[errors.ServingError], int]] = {
+    errors.RequestError: 400,
+    errors.MalformedBody: 400,
+    errors.InvalidRequestId: 400,
+    errors.InvalidHeader: 400,
+    errors.UnknownRoute: 404,
+    errors.NoSample: 404,
+    errors.NoLabels: 404,
+    errors.MethodNotAllowed: 405,
+    errors.BodyTooSlow: 408,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedContent: 415,
+    errors.InvalidInput: 422,
+    errors.AnswerNotFinite: 422,
+    errors.ServingError: 500,
+    errors.ModelFailed: 500,
+    errors.UpstreamFailed: 502,
+    errors.FanOutFailed: 502,
+    errors.Unavailable: 503,
+    errors.NotReady: 503,
+    errors.SwitchedOff: 503,
+    errors.Overloaded: 503,
+    errors.BreakerOpen: 503,
+    errors.DeadlineExceeded: 504,
+    errors.FanOutTimedOut: 504,
+}
+
+
+def status_of(error: errors.ServingError) -> int:
+    """Return the HTTP status that an error is answered with."""
+    return STATUS[type(error)]
