@@ -1,0 +1,72 @@
+"""`penstock VERB ...`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from penstock import __version__
+from penstock.core.errors import PenstockError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="penstock",
+        description="Serve trained models behind the production serving patterns.",
+    )
+    top.add_argument("--version", action="version", version=f"penstock {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    serve = verbs.add_parser("serve", help="serve a spec, or one model file")
+    serve.add_argument("what", metavar="SPEC_OR_MODEL", help="a spec (YAML) or a .onnx file")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
+    serve.add_argument("--route", help="serve only this route or model, at the root")
+    serve.add_argument("--labels", help="of a model file: JSON file of class names")
+    serve.add_argument("--sample", help="of a model file: rows that it can predict, as JSON")
+
+    check = verbs.add_parser("check", help="say all that is wrong with a spec")
+    check.add_argument("spec", help="a spec (YAML)")
+
+    explain = verbs.add_parser("explain", help="show the graph of a spec as a tree")
+    explain.add_argument("spec", help="a spec (YAML)")
+    explain.add_argument("route", nargs="?", help="only this route")
+    return top
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
+    return port
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status: 0, 1 where something is wrong, 2 for bad usage."""
+    options = parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except PenstockError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    match options.verb:
+        case "serve":
+            from penstock.cli.serve import serve
+
+            return serve(options, os.environ)
+        case "check":
+            from penstock.cli.check import check
+
+            return check(options.spec, os.environ)
+        case _:
+            from penstock.cli.explain import explain
+
+            return explain(options.spec, options.route, os.environ)
