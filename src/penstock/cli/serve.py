@@ -26,8 +26,9 @@ class CannotListen(PenstockError):
 
     code = "cannot_listen"
 
-    def __init__(self, host: str, port: int, cause: OSError) -> None:
-        what = (cause.strerror or str(cause)).lower()
+    def __init__(self, host: str, port: int, cause: OSError | UnicodeError) -> None:
+        said = cause.strerror if isinstance(cause, OSError) else None
+        what = (said or str(cause)).lower()
         super().__init__(f"cannot listen on {host}:{port}: {what}; choose another --port or --host")
 
 
@@ -39,8 +40,10 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         CannotListen: the address cannot be had.
     """
     served = _served(options, environment)
-    listening = _listen(options.host, options.port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        _listen(options.host, options.port) as listening,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         return runner.run(_serve(served, listening, options.host))
 
 
@@ -73,9 +76,10 @@ def _sample(text: str | None) -> tuple[Any, ...] | None:
 def _listen(host: str, port: int) -> socket.socket:
     """Listen before the models are loaded: a taken port is said at once."""
     try:
+        host.encode("idna")  # here already: it would leave an open socket behind
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name may be no host name at all
         raise CannotListen(host, port, error) from error
     return listening
 

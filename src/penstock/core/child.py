@@ -24,7 +24,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import msgspec
 
@@ -55,12 +55,19 @@ class Child:
         target: `module:function`; called in the child with `args`, it returns what serves calls.
         args: what MessagePack can hold.
         import_paths: folders put in front of the child's `sys.path`.
+        niceness: how far the child stands back where it shares a core with others (0 to 19).
     """
 
     def __init__(
-        self, target: str, args: Sequence[object] = (), *, import_paths: Sequence[str] = ()
+        self,
+        target: str,
+        args: Sequence[object] = (),
+        *,
+        import_paths: Sequence[str] = (),
+        niceness: int = 0,
     ) -> None:
         self._init = _encode([target, list(args), list(import_paths)])
+        self._niceness = niceness
         self._process: subprocess.Popen[bytes] | None = None
         self._link: _Link | None = None
         self._starting: asyncio.Lock | None = None
@@ -94,7 +101,7 @@ class Child:
         if self._closed:
             raise ChildLost("the process has been closed")
         try:
-            self._process, ours = _spawn()
+            self._process, ours = _spawn(self._niceness)
         except OSError as error:
             raise ChildLost(f"the process cannot be started: {error}") from error
         self.starts += 1
@@ -129,14 +136,15 @@ class Child:
         self._process = None
 
 
-def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(niceness: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a child; takes about a millisecond (vfork). Return it and our end of its socket."""
     ours, theirs = socket.socketpair()
     try:
         with theirs:
+            # -P: no file in the working directory stands in for a module of its name
+            module = [sys.executable, "-P", "-m", "penstock.core.child"]
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                # -P: no file in the working directory stands in for a module of its name
-                [sys.executable, "-P", "-m", "penstock.core.child", str(theirs.fileno())],
+                [*module, str(theirs.fileno()), str(niceness)],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 process_group=0,
@@ -162,8 +170,7 @@ class _Link(asyncio.Protocol):
         return len(self._calls)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -203,8 +210,8 @@ class _Link(asyncio.Protocol):
                 call.set_result(answer)
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        assert self._transport is not None
+        self._transport.abort()
 
 
 def main(fd: int) -> None:
@@ -251,8 +258,9 @@ class _Lazy:
             return _encode([False, text])
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - runs in the child only
     try:
+        os.nice(int(sys.argv[2]))
         main(int(sys.argv[1]))
     except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         os._exit(0)

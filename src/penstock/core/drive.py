@@ -77,12 +77,11 @@ class Driven(Generic[T]):
         self._cancelling = True
 
     def _resume(self, awaited: object = None) -> None:
-        if self._cancelling and isinstance(awaited, asyncio.Future) and not awaited.cancelled():
-            awaited.exception()  # looked at, as by a Task: else asyncio says that nobody did
         self.waiting_for = None
         self._step()
         if self.done and self._on_done is not None:
-            self._on_done()
+            on_done, self._on_done = self._on_done, None  # leaves no cycle behind
+            on_done()
 
     def _step(self) -> None:
         try:
@@ -109,6 +108,7 @@ class Driven(Generic[T]):
             return
         elif getattr(awaited, "_asyncio_future_blocking", None) is None:
             self._coroutine.close()
+            self.waiting_for = None
             self.error = RuntimeError(f"awaited {awaited!r}, which is no asyncio future")
             self.done = True
             return
@@ -236,6 +236,7 @@ class _Together(Generic[T]):
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
 
     def _promise(self) -> Promise[None]:
         """Make a promise on the loop of what is waited for: to look up the running one is dear."""

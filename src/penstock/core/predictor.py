@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -61,6 +61,36 @@ Health: TypeAlias = Callable[[float], Awaitable[bool]]
 """Tells by a deadline (an instant) whether a predictor could answer now."""
 
 
+class InlineModel(Struct, frozen=True):
+    """A model that is quick enough to run on the event loop.
+
+    Attributes:
+        name: in the spec.
+        version: as in its description.
+        rows: its one input.
+        output: the name of its scores.
+        datatype: of its scores.
+        columns: of its scores.
+        run: rows `[n, ...]` to scores `[n, columns]`; raises `ModelFailed`.
+        row_s: what a row costs in a batch, in seconds.
+        hop: the name of its hop.
+    """
+
+    name: str
+    version: str
+    rows: TensorSpec
+    output: str
+    datatype: str
+    columns: tuple[int, ...]
+    run: Callable[[Array], Array]
+    row_s: float
+    hop: str
+
+
+Abreast: TypeAlias = Callable[[InferenceRequest], Awaitable[Sequence[InferenceResponse] | None]]
+"""Asks several models the same in one run; None where they are to be asked one by one."""
+
+
 class OpenModel(Struct, frozen=True):
     """What a runtime yields for an opened model.
 
@@ -69,9 +99,11 @@ class OpenModel(Struct, frozen=True):
         description: from the model's own signature and a real prediction of its sample.
         health: whether the model could answer now.
         running: how it runs, in words, for the banner: `inline, batched per tick`.
+        inline: how to run it together with others, where it runs on the loop.
     """
 
     predict: Predictor
     description: Description
     health: Health
     running: str
+    inline: InlineModel | None = None

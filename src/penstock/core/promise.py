@@ -59,15 +59,20 @@ class Promise(Generic[T]):
 
     def set_result(self, result: T) -> None:
         """Keep the promise; a driven coroutine that awaits it goes on within this call."""
+        assert not self.done(), "a promise is kept once"
         self._result = result
-        if self._wake is not None:
-            self._wake()
+        self._wake_up()
 
     def set_exception(self, error: BaseException) -> None:
         """Break the promise; a driven coroutine that awaits it goes on within this call."""
+        assert not self.done(), "a promise is kept once"
         self._error = error
+        self._wake_up()
+
+    def _wake_up(self) -> None:
         if self._wake is not None:
-            self._wake()
+            wake, self._wake = self._wake, None  # leaves no cycle behind
+            wake()
 
     def cancel(self, msg: object = None) -> bool:
         """Break the promise with `CancelledError`; who awaits it goes on on a later turn.

@@ -52,20 +52,16 @@ def _content(response: InferenceResponse) -> dict[str, Json]:
 
 def by_row(tensor: Array) -> Json:
     """Return a tensor's one row, or the list of its rows."""
-    return tensor[0].tolist() if _is_numeric_row(tensor) else _listed(tensor)
-
-
-def _is_numeric_row(tensor: Array) -> bool:
-    return len(tensor) == 1 and tensor.dtype != object
-
-
-def _listed(tensor: Array) -> Json:
     rows = tensor.tolist()
     return rows[0] if len(rows) == 1 else rows
 
 
 def _keyed(outcome: Outcome) -> Json:
-    return arm_error(outcome) if isinstance(outcome, ServingError) else as_json(outcome)
+    if isinstance(outcome, ServingError):
+        return arm_error(outcome)
+    if outcome.kind is AnswerKind.SCORES and not (outcome.arms or outcome.fields):
+        return {"prediction": by_row(outcome.primary)}  # nearly always
+    return as_json(outcome)
 
 
 def _binary(outcome: Outcome) -> Json:
@@ -89,10 +85,13 @@ def failed_arms(arms: Mapping[str, Outcome]) -> dict[str, Json]:
 
 def size(response: InferenceResponse) -> int:
     """Return how many values an answer has, about."""
-    own = sum(output.size for output in response.outputs.values())
-    return own + sum(
-        size(arm) for arm in response.arms.values() if not isinstance(arm, ServingError)
-    )
+    values = 0
+    for output in response.outputs.values():
+        values += output.size
+    for arm in response.arms.values():
+        if not isinstance(arm, ServingError):
+            values += size(arm)
+    return values
 
 
 def encode(response: InferenceResponse, fields: Mapping[str, FieldValue]) -> bytes | None:

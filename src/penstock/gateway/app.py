@@ -28,21 +28,13 @@ from penstock.gateway.exchange import Exchange, Receive, Scope, Send, over_asgi
 from penstock.gateway.fields import FieldReader
 from penstock.gateway.operations import serve_operations
 from penstock.gateway.paths import Handler, PathTable
-from penstock.gateway.plain import BodyHandler, FaceTools, PlainRoute
+from penstock.gateway.plain import FaceTools, Lane, PlainRoute
 from penstock.gateway.serving import Served, open_served, read_served
+from penstock.gateway.status import InternalError
 from penstock.graph.open import Graph
 from penstock.spec.fields import request_fields
 
 _NOT_OPEN: Final = "the gateway"
-
-
-class InternalError(ServingError):
-    """A fault of ours; its cause is in the log."""
-
-    code = "internal_error"
-
-    def __init__(self) -> None:
-        super().__init__("something went wrong here; the log has the cause under this request id")
 
 
 @final
@@ -70,10 +62,10 @@ class Gateway:
         self.graph = graph
         self._now_s = graph.clock.now_s
         self._new_id = (ids or IdSource()).new_id
-        self._apart = ApartDecoder()
+        self._apart = ApartDecoder(graph.clock)
         self._table = PathTable()
         tools = FaceTools(graph, self._apart, seeds or SeedSource())
-        self.lane: dict[bytes, BodyHandler] = {}
+        self.lane: dict[bytes, Lane] = {}
         for name, route in graph.routes.items():
             named = request_fields(served.spec.routes[name], served.spec)
             plain = PlainRoute(route, FieldReader(named), tools)
@@ -89,7 +81,7 @@ class Gateway:
         """Serve one HTTP exchange."""
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
-        if root and path.startswith(root):
+        if root and path.startswith(f"{root}/"):
             path = path[len(root) :]
         exchange = Exchange(
             scope["method"],
@@ -112,10 +104,16 @@ class Gateway:
             self._identify(exchange)
             await answer(exchange)
         except ServingError as error:
-            await exchange.answer_error(error)
+            await self._refuse(exchange, error)
         except ClientGone:
             pass  # nobody is left to answer
         except Exception:  # noqa: BLE001 - the outermost layer: an answer, and the cause in the log
+            await self._fail(exchange)
+
+    async def _refuse(self, exchange: Exchange, error: ServingError) -> None:
+        try:
+            await exchange.answer_error(error)
+        except Exception:  # noqa: BLE001 - a message of a user's own may be no text at all
             await self._fail(exchange)
 
     def _identify(self, exchange: Exchange) -> None:
@@ -211,17 +209,21 @@ async def lifespan(
     await receive()
     try:
         await opening.__aenter__()
-    except PenstockError as error:
-        await send({"type": "lifespan.startup.failed", "message": error.message})
+    except Exception as error:  # noqa: BLE001 - else the server would start without us
+        if not isinstance(error, PenstockError):
+            traceback.print_exc()
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await opening.__aexit__(None, None, None)
+    try:
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    finally:
+        await opening.__aexit__(None, None, None)
     await send({"type": "lifespan.shutdown.complete"})
 
 
 async def _not_open(scope: Scope, receive: Receive, send: Send) -> None:
-    exchange = Exchange(
-        scope["method"], "", b"", {}, receive, over_asgi(send), IdSource().new_id(), 0.0
-    )
+    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    request_id = given if is_well_formed(given) else IdSource().new_id()
+    exchange = Exchange(scope["method"], "", b"", {}, receive, over_asgi(send), request_id, 0.0)
     await exchange.answer_error(NotReady(_NOT_OPEN))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import zlib
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 from penstock.core.clock import Clock
-from penstock.core.drive import within
 from penstock.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
-    DeadlineExceeded,
     InvalidHeader,
     MalformedBody,
     RequestError,
@@ -31,6 +30,8 @@ read the refusal instead of a reset connection."""
 _CHUNK: Final = 64 * 1024
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
+
+T = TypeVar("T")
 
 
 class ClientGone(Exception):
@@ -58,17 +59,35 @@ async def read_body(exchange: Exchange, max_bytes: int, clock: Clock) -> bytes:
         _check_type(content_type)
     announced = headers.get(b"content-length")
     if announced is not None and not (announced.isdigit() and int(announced[:20]) <= max_bytes):
+        exchange.lingers = True
         raise _wrong_length(announced, max_bytes)
-    collecting = _collect(exchange, max_bytes)
     deadline_s = exchange.started_s + BODY_TIMEOUT_S
     try:
-        body = await within(deadline_s, collecting, clock=clock, name="body")
-    except DeadlineExceeded as error:
+        body = await _in_time(deadline_s, _collect(exchange, max_bytes), clock)
+    except TimeoutError as error:
         raise BodyTooSlow(BODY_TIMEOUT_S) from error
     encoding = headers.get(b"content-encoding")
-    if encoding is None or encoding == b"identity":
+    if encoding is None:
         return body
-    return await _decompressed(body, encoding, max_bytes)
+    return await _decompressed(body, encoding.lower(), max_bytes)
+
+
+async def _in_time(deadline_s: float, reading: Coroutine[Any, Any, T], clock: Clock) -> T:
+    """Await what reads from the client, cancelling it at `deadline_s`.
+
+    `within` would step it outside of its Task, and a user's app may have wrapped `receive` in
+    what needs that: Starlette's `BaseHTTPMiddleware` does.
+
+    Raises:
+        TimeoutError: it was late.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as timeout:
+        timer = clock.call_at(deadline_s, lambda: timeout.reschedule(loop.time()))
+        try:
+            return await reading
+        finally:
+            timer.cancel()
 
 
 def _check_type(content_type: bytes) -> None:
@@ -97,6 +116,7 @@ async def _collect(exchange: Exchange, max_bytes: int) -> bytes:
         piece: bytes = message.get("body", b"")
         size += len(piece)
         if size > max_bytes:
+            exchange.lingers = message.get("more_body", False)
             raise BodyTooLarge(max_bytes, "bytes")
         if not message.get("more_body", False):
             return b"".join((*pieces, piece)) if pieces else piece
@@ -104,6 +124,8 @@ async def _collect(exchange: Exchange, max_bytes: int) -> bytes:
 
 
 async def _decompressed(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
+    if encoding == b"identity":
+        return body
     if encoding not in (b"gzip", b"deflate"):
         name = encoding.decode("latin-1")[:100]
         raise UnsupportedContent(
@@ -134,8 +156,8 @@ def _inflate(body: bytes, max_bytes: int) -> bytes:
 
 async def linger(exchange: Exchange, clock: Clock) -> None:
     """Throw away the rest of a body whose refusal has been sent, for a while."""
-    with contextlib.suppress(DeadlineExceeded):
-        await within(clock.now_s() + LINGER_S, _discard(exchange), clock=clock, name="body")
+    with contextlib.suppress(TimeoutError):
+        await _in_time(clock.now_s() + LINGER_S, _discard(exchange), clock)
 
 
 async def _discard(exchange: Exchange) -> None:

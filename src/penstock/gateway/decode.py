@@ -1,7 +1,8 @@
 """JSON bodies to rows, typed and strict: nothing is dropped, defaulted or coerced.
 
 msgspec decodes straight into typed lists and names the place of what does not fit. It lets pass
-what is looked at here again: a key that stands twice, numbers out of the tensor's range, ragged rows.
+what is looked at here again: a key that stands twice, numbers out of the tensor's range, rows of
+different lengths.
 
 Decoding holds the interpreter's lock, so a body over 64 kB is decoded in a process of its own.
 """
@@ -11,12 +12,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, TypeAlias, final
+from typing import Annotated, Any, Final, NoReturn, TypeAlias, final
 
 import msgspec
 import numpy as np
 
 from penstock.core.child import Child, ChildFailed, ChildLost
+from penstock.core.clock import Clock
+from penstock.core.drive import within
 from penstock.core.errors import (
     BodyTooLarge,
     InvalidInput,
@@ -35,7 +38,14 @@ LARGE_BYTES: Final = 64 * 1024
 MAX_WAITING: Final = 32
 """How many large bodies may wait to be decoded."""
 
+_DECODING: Final = "the decoding of large bodies"
+BULK_NICENESS: Final = 10
+"""How far the decoding of large bodies stands back where it shares a core with the loop."""
+
 _QUOTES_OF_DATA: Final = 2
+
+_Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What MessagePack, and any log, can hold."""
 
 _PLACE: Final = re.compile(r" - at `(?P<path>\$[^`]*)`$")
 
@@ -105,7 +115,7 @@ def _body_type(rows: TensorSpec, fields: tuple[str, ...]) -> type[msgspec.Struct
     number: Any = int if is_integral(rows.datatype) else float
     for _ in range(len(rows.shape)):
         number = list[number]
-    scalar = str | int | float | bool | msgspec.UnsetType | None
+    scalar = str | _Int64 | float | bool | msgspec.UnsetType | None
     optional = [(f"field_{i}", scalar, msgspec.UNSET) for i in range(len(fields))]
     return msgspec.defstruct(
         "Body",
@@ -142,27 +152,43 @@ class ApartDecoder:
     """Decodes large bodies in a process of its own, one after the other, so the loop stays free.
 
     The process starts with the first large body, and anew if it is lost.
+
+    Args:
+        clock: for deadlines.
     """
 
-    def __init__(self) -> None:
-        self._child = Child("penstock.gateway.decode:serve_in_child")
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._child = Child("penstock.gateway.decode:serve_in_child", niceness=BULK_NICENESS)
+        self._waiting = 0
 
-    async def decode(self, decoder: BodyDecoder, body: bytes) -> Decoded:
+    async def decode(self, decoder: BodyDecoder, body: bytes, deadline_s: float) -> Decoded:
         """Return what `decoder` makes of `body`.
 
         Raises:
             MalformedBody, InvalidInput, BodyTooLarge: as the decoder says.
             Overloaded: too many large bodies wait already.
             NotReady: the process was lost.
+            DeadlineExceeded: not decoded by `deadline_s`.
         """
-        if self._child.waiting >= MAX_WAITING:
+        # Bodies wait here while the process starts, and there after their deadline has passed.
+        if max(self._waiting, self._child.waiting) >= MAX_WAITING:
             raise Overloaded("the queue of large bodies", MAX_WAITING, "bodies")
+        self._waiting += 1
+        try:
+            return await within(
+                deadline_s, self._decode(decoder, body), clock=self._clock, name=_DECODING
+            )
+        finally:
+            self._waiting -= 1
+
+    async def _decode(self, decoder: BodyDecoder, body: bytes) -> Decoded:
         rows = decoder.rows
         described = [rows.name, rows.datatype, rows.shape, decoder.fields, decoder.max_rows]
         try:
             answer = await self._child.call([described, body])
         except (ChildLost, ChildFailed) as error:
-            raise NotReady("the decoding of large bodies") from error
+            raise NotReady(_DECODING) from error
         match answer:
             case ["rows", dtype, shape, content, fields]:
                 return np.frombuffer(content, dtype=dtype).reshape(shape), fields
@@ -173,7 +199,7 @@ class ApartDecoder:
             case [_, message, path]:
                 raise InvalidInput(message, path)
             case _:
-                raise NotReady("the decoding of large bodies")
+                raise NotReady(_DECODING)
 
     def close(self) -> None:
         """End the process."""

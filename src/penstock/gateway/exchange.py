@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol, TypeAlias, final
 import msgspec
 
 from penstock.core.errors import (
-    BodyTooLarge,
     FanOutFailed,
     MethodNotAllowed,
     RequestError,
@@ -53,6 +52,11 @@ class Exchange:
         respond: sends the answer.
         request_id: the client's, or made here.
         started_s: when it came in, on the monotonic clock.
+
+    Attributes:
+        answered: whether an answer is on its way.
+        lingers: a body is refused that has not been read: the connection is to be closed, but not
+            before the client has had a chance to read why.
     """
 
     __slots__ = (
@@ -117,17 +121,12 @@ class Exchange:
         await self.answer(200, encode_json(content))
 
     async def answer_error(self, error: ServingError) -> None:
-        """Send an error in the plain face's one shape.
-
-        Where a body is too large, the exchange is left open (`lingers`): the connection is to be
-        closed, but not before the client has had a chance to read why.
-        """
+        """Send an error in the plain face's one shape; the exchange stays open if it `lingers`."""
         headers: list[Header] = []
         if isinstance(error, Unavailable):
             headers.append((b"retry-after", b"%d" % error.retry_after_s))
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
-        self.lingers = isinstance(error, BodyTooLarge)
         if self.lingers:
             headers.append(_CLOSE)
         content = encode_json({"error": error_body(error, self.request_id)})
@@ -138,7 +137,8 @@ def over_asgi(send: Send) -> Respond:
     """Return what answers through ASGI's `send`."""
 
     async def respond(status: int, headers: Headers, content: bytes, *, ends: bool) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        start = {"type": "http.response.start", "status": status, "headers": list(headers)}
+        await send(start)  # a list: Starlette's middlewares append to it
         await send({"type": "http.response.body", "body": content, "more_body": not ends})
 
     return respond

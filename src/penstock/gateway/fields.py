@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Final, final
 from urllib.parse import parse_qsl
 
+from penstock.core.errors import RequestError
 from penstock.core.values import FieldValue
 from penstock.gateway.exchange import Exchange
 
-MAX_QUERY_FIELDS = 64
+MAX_QUERY_FIELDS: Final = 64
 
 
 @final
@@ -29,18 +30,27 @@ class FieldReader:
     def read(
         self, exchange: Exchange, body_fields: Mapping[str, FieldValue]
     ) -> Mapping[str, FieldValue]:
-        """Return the named fields that the request has, by the spec's names for them."""
+        """Return the named fields that the request has, by the spec's names for them.
+
+        Raises:
+            RequestError: the query has too many parameters.
+        """
         fields: dict[str, FieldValue] = {f"field:{key}": v for key, v in body_fields.items()}
         for header in self._headers:
             value = exchange.headers.get(header.encode("latin-1"))
             if value is not None:
                 fields[f"header:{header}"] = value.decode("latin-1")
         if self._query:
-            given = dict(
-                parse_qsl(exchange.query.decode("latin-1"), max_num_fields=MAX_QUERY_FIELDS)
-            )
+            given = _parameters(exchange.query)
             fields.update({f"query:{key}": given[key] for key in self._query if key in given})
         return fields
+
+
+def _parameters(query: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query.decode("latin-1"), max_num_fields=MAX_QUERY_FIELDS))
+    except ValueError as error:
+        raise RequestError(f"the query has more than {MAX_QUERY_FIELDS} parameters") from error
 
 
 def _of_kind(names: tuple[str, ...], kind: str) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ from typing import Any, Final, TypeAlias
 from penstock.core.errors import NoLabels, ServingError
 from penstock.core.predictor import Description, TensorSpec
 from penstock.core.values import AnswerKind, Array, InferenceResponse
-from penstock.gateway.answers import as_json
+from penstock.gateway.answers import arm_error, as_json, by_row
 from penstock.graph.node import Route
 
 Json: TypeAlias = Any
 
 SAMPLE_DECIMALS: Final = 8
+
+_BY_ARM: Final = (AnswerKind.KEYED, AnswerKind.BINARY)
 
 
 def metadata(route: Route) -> dict[str, Json]:
@@ -61,18 +63,17 @@ def _each(value: Json, change: Any) -> Json:  # noqa: ANN401 - any depth
 
 def _sample(answer: InferenceResponse) -> Json:
     """Return the answer's predictions without the keys around them, to 8 decimals."""
-    content = as_json(answer)
-    if answer.kind in (AnswerKind.KEYED, AnswerKind.BINARY):
-        bare = {arm: _bare(entry) for arm, entry in content.items()}
-    else:
-        bare = content["prediction"]
-    return _each(bare, lambda value: round(value, SAMPLE_DECIMALS))
+    return _each(_bare(answer), lambda value: round(value, SAMPLE_DECIMALS))
 
 
-def _bare(entry: Json) -> Json:
-    if isinstance(entry, dict) and set(entry) == {"prediction"}:
-        return entry["prediction"]
-    return entry
+def _bare(outcome: InferenceResponse | ServingError) -> Json:
+    if isinstance(outcome, ServingError):
+        return arm_error(outcome)
+    if outcome.kind not in _BY_ARM:
+        return as_json(outcome)["prediction"]
+    if not outcome.arms:  # 0 or 1: one arm of a binary answer
+        return by_row(outcome.primary)
+    return {arm: _bare(one) for arm, one in outcome.arms.items()}
 
 
 def _data_structure(description: Description) -> str:
@@ -90,7 +91,7 @@ def structure(shape: tuple[int, ...]) -> str:
 
 
 def _type_of(output: TensorSpec | Array) -> str:
-    return output.datatype if isinstance(output, TensorSpec) else _word(output.dtype.name)
+    return _word(output.datatype if isinstance(output, TensorSpec) else output.dtype.name)
 
 
 def _word(dtype: str) -> str:
@@ -112,11 +113,9 @@ def _prediction(description: Description, answer: InferenceResponse | None, tell
 
 
 def _of_answer(answer: InferenceResponse, tell: Any) -> Json:  # noqa: ANN401
-    if answer.kind in (AnswerKind.KEYED, AnswerKind.BINARY):
+    if answer.kind in _BY_ARM and answer.arms:  # what a binary answer is made of has none
         arms = {
             arm: _of_answer(outcome, tell)
-            if outcome.kind is AnswerKind.KEYED
-            else tell(outcome.primary)
             for arm, outcome in answer.arms.items()
             if not isinstance(outcome, ServingError)
         }

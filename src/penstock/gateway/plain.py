@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, TypeAlias, final
 
+from msgspec import Struct
+
 from penstock.core.clock import Clock
 from penstock.core.errors import (
     InvalidHeader,
@@ -16,12 +18,13 @@ from penstock.core.ids import SeedSource
 from penstock.core.record import Record, Role
 from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest, InferenceResponse
 from penstock.gateway.answers import encode, encode_large
-from penstock.gateway.body import read_body
+from penstock.gateway.body import ClientGone, read_body
 from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.fields import FieldReader
 from penstock.gateway.metadata import labels, metadata
 from penstock.gateway.paths import PathTable
+from penstock.gateway.status import InternalError
 from penstock.graph.build import input_of
 from penstock.graph.node import Route, arm_healths, is_healthy, nested_health
 from penstock.graph.open import Graph
@@ -33,7 +36,20 @@ MAX_TIMEOUT_MS: Final = 86_400_000.0
 
 BodyHandler: TypeAlias = Callable[[Exchange, bytes], Awaitable[None]]
 
+
 _WORDS: Final[Mapping[bool, str]] = {True: "ok", False: "ng"}
+
+
+class Lane(Struct, frozen=True):
+    """A path whose body may be read by the server itself.
+
+    Attributes:
+        answer: answers a body that has been read.
+        record: records an exchange whose body never came whole, and the error, if there is one.
+    """
+
+    answer: BodyHandler
+    record: Callable[[Exchange, ServingError | None], None]
 
 
 class FaceTools:
@@ -54,6 +70,44 @@ class FaceTools:
         self.now_s = graph.clock.now_s
         self.new_seed = seeds.new_seed
         self.recorder = graph.recorder
+
+
+@final
+class _Recording:
+    """Records an exchange when it is left: its request as far as it was read, and what became of it.
+
+    The outcome stays None where the client has gone.
+    """
+
+    __slots__ = ("_exchange", "_route", "_tools", "outcome", "request")
+
+    def __init__(self, tools: FaceTools, route: str, exchange: Exchange) -> None:
+        self._tools = tools
+        self._route = route
+        self._exchange = exchange
+        self.request: InferenceRequest | None = None
+        self.outcome: InferenceResponse | ServingError | None = None
+
+    def __enter__(self) -> _Recording:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ServingError):
+            self.outcome = error
+        elif isinstance(error, Exception) and not isinstance(error, ClientGone):
+            self.outcome = InternalError()
+        self.end()
+
+    def end(self) -> None:
+        recorder = self._tools.recorder
+        if recorder is None:
+            return
+        elapsed_s = self._tools.now_s() - self._exchange.started_s
+        request_id = self._exchange.request_id
+        record = Record(
+            Role.PRIMARY, self._route, request_id, self.request, self.outcome, elapsed_s
+        )
+        recorder(record)
 
 
 @final
@@ -89,11 +143,13 @@ class PlainRoute:
             for path in ("/predict/get/test", "/predict/post/test"):
                 table.add("GET", prefix + path, partial(self.predict_sample, labelled=False))
 
-    def lane(self, prefix: str) -> dict[bytes, BodyHandler]:
+    def lane(self, prefix: str) -> dict[bytes, Lane]:
         """Return the hot paths below `prefix`: their bodies may be read by the server itself."""
         return {
-            f"{prefix}/predict".encode(): partial(self.predict_body, labelled=False),
-            f"{prefix}/predict/label".encode(): partial(self.predict_body, labelled=True),
+            f"{prefix}{path}".encode(): Lane(
+                partial(self.predict_body, labelled=labelled), self.record_unread
+            )
+            for path, labelled in (("/predict", False), ("/predict/label", True))
         }
 
     async def predict(
@@ -106,10 +162,16 @@ class PlainRoute:
         """`POST /predict`, `POST /predict/label`; `added` stands in the answer too."""
         try:
             body = await read_body(exchange, self._max_body_bytes, self._tools.clock)
-        except ServingError as error:
-            self._record(exchange, None, error)
+        except BaseException as error:  # also where the client has gone
+            self.record_unread(exchange, error if isinstance(error, ServingError) else None)
             raise
         await self.predict_body(exchange, body, added, labelled=labelled)
+
+    def record_unread(self, exchange: Exchange, error: ServingError | None) -> None:
+        """Record an exchange whose body never came whole; None where the client has gone."""
+        record = _Recording(self._tools, self._name, exchange)
+        record.outcome = error
+        record.end()
 
     async def predict_body(
         self,
@@ -120,25 +182,19 @@ class PlainRoute:
         labelled: bool,
     ) -> None:
         """Answer a body that has been read; it is at most as large as it may be."""
-        request: InferenceRequest | None = None
-        outcome: InferenceResponse | ServingError | None = None
-        try:
+        with _Recording(self._tools, self._name, exchange) as record:
             deadline_s = self._deadline_s(exchange)
             if len(body) > LARGE_BYTES:
-                rows, fields = await self._tools.apart.decode(self._decoder, body)
+                rows, fields = await self._tools.apart.decode(self._decoder, body, deadline_s)
             else:
                 rows, fields = self._decoder.decode(body)
             request = self._request(exchange, rows, fields, deadline_s, labelled)
-            outcome = await self._predict(request)
-        except ServingError as error:
-            outcome = error
-            raise
-        finally:
-            if self._tools.recorder is not None:
-                self._record(exchange, request, outcome)
-        content = encode(outcome, added)
-        if content is None:
-            content = await encode_large(outcome, added)
+            record.request = request
+            response = await self._predict(request)
+            content = encode(response, added)
+            if content is None:
+                content = await encode_large(response, added)
+            record.outcome = response
         await exchange.answer(200, content)
 
     async def predict_by_id(self, exchange: Exchange, request_id: str, *, labelled: bool) -> None:
@@ -154,23 +210,22 @@ class PlainRoute:
         labelled: bool,
     ) -> None:
         """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
+        with _Recording(self._tools, self._name, exchange) as record:
+            deadline_s = self._deadline_s(exchange)
+            request = self._request(exchange, self._sample(), NO_FIELDS, deadline_s, labelled)
+            record.request = request
+            response = await self._predict(request)
+            content = encode(response, added)
+            if content is None:
+                content = await encode_large(response, added)
+            record.outcome = response
+        await exchange.answer(200, content)
+
+    def _sample(self) -> Array:
         sample = self._route.description.sample
         if sample is None:
             raise NoSample(f"route {self._name}")
-        deadline_s = self._deadline_s(exchange)
-        request = self._request(exchange, sample, NO_FIELDS, deadline_s, labelled)
-        outcome: InferenceResponse | ServingError | None = None
-        try:
-            outcome = await self._predict(request)
-        except ServingError as error:
-            outcome = error
-            raise
-        finally:
-            self._record(exchange, request, outcome)
-        content = encode(outcome, added)
-        if content is None:
-            content = await encode_large(outcome, added)
-        await exchange.answer(200, content)
+        return sample
 
     async def predict_sample_by_id(
         self, exchange: Exchange, request_id: str, *, labelled: bool
@@ -196,18 +251,6 @@ class PlainRoute:
             labelled,
             self._read_fields(exchange, body_fields) if self._read_fields else NO_FIELDS,
         )
-
-    def _record(
-        self,
-        exchange: Exchange,
-        request: InferenceRequest | None,
-        outcome: InferenceResponse | ServingError | None,
-    ) -> None:
-        recorder = self._tools.recorder
-        if recorder is None:
-            return
-        elapsed_s = self._tools.now_s() - exchange.started_s
-        recorder(Record(Role.PRIMARY, self._name, exchange.request_id, request, outcome, elapsed_s))
 
     def _deadline_s(self, exchange: Exchange) -> float:
         asked = exchange.headers.get(b"x-timeout-ms")
@@ -271,9 +314,9 @@ def timeout_ms(text: bytes) -> float:
         InvalidHeader: not a number of milliseconds above 0 and up to a day.
     """
     try:
-        value = float(text)
+        value = -1.0 if b"_" in text else float(text)
     except ValueError:
         value = -1.0
     if not 0 < value <= MAX_TIMEOUT_MS:
-        raise InvalidHeader("x-timeout-ms", "a number of milliseconds above 0")
+        raise InvalidHeader("x-timeout-ms", "a number of milliseconds above 0, at most a day's")
     return value

@@ -36,6 +36,7 @@ class Server(uvicorn.Server):
         """Stop sweeping, drain, stop."""
         self._sweeping.cancel()
         await super().shutdown(sockets)
+        self._captured_signals.clear()  # else uvicorn raises them anew: no orderly end, no status 0
 
 
 @final

@@ -98,7 +98,7 @@ def bare_model(
         labels: a JSON file of class names.
         sample: rows that the model can predict.
     """
-    name = _NOT_IN_NAMES.sub("-", path.stem.lower()).strip("-._")[:64] or "model"
+    name = _name_of(path)
     model = tree.Model(
         path=str(path.absolute()),
         labels=None if labels is None else str(Path(labels).absolute()),
@@ -110,6 +110,14 @@ def bare_model(
         default=name,
     )
     return Served(spec, path.parent, Lines())
+
+
+def _name_of(path: Path) -> str:
+    """Return the file's name as a model's; `model-v2` of `v2.onnx`, whose own is a path's word."""
+    name = _NOT_IN_NAMES.sub("-", path.stem.lower()).strip("-._")
+    if not name or name in reserved_words():
+        name = f"model-{name}".rstrip("-")
+    return name[:64]
 
 
 @asynccontextmanager

@@ -6,6 +6,16 @@ from typing import Final
 
 from penstock.core import errors
 
+
+class InternalError(errors.ServingError):
+    """A fault of ours; its cause is in the log."""
+
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("something went wrong here; the log has the cause under this request id")
+
+
 STATUS: Final[dict[type[errors.ServingError], int]] = {
     errors.RequestError: 400,
     errors.MalformedBody: 400,
@@ -21,6 +31,7 @@ STATUS: Final[dict[type[errors.ServingError], int]] = {
     errors.InvalidInput: 422,
     errors.AnswerNotFinite: 422,
     errors.ServingError: 500,
+    InternalError: 500,
     errors.ModelFailed: 500,
     errors.UpstreamFailed: 502,
     errors.FanOutFailed: 502,
@@ -35,5 +46,8 @@ STATUS: Final[dict[type[errors.ServingError], int]] = {
 
 
 def status_of(error: errors.ServingError) -> int:
-    """Return the HTTP status that an error is answered with."""
-    return STATUS[type(error)]
+    """Return the HTTP status that an error is answered with.
+
+    A user's callable may raise its own kind of `InvalidInput`: that is answered as its parent is.
+    """
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)

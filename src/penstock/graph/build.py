@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, assert_never, final
 
-import numpy as np
 from msgspec import Struct
 
 from penstock.core.background import BackgroundScope
 from penstock.core.clock import Clock
 from penstock.core.errors import SpecError
-from penstock.core.predictor import Description, Health, OpenModel, Predictor, TensorSpec
+from penstock.core.predictor import Abreast, Description, Health, OpenModel, Predictor, TensorSpec
 from penstock.core.record import Recorder, Role
 from penstock.core.rows import ANY_ROWS
 from penstock.core.values import AnswerKind
-from penstock.graph.node import Node, Observed, Recorded, model_node
+from penstock.graph.arms import (
+    arm_problems,
+    describe_fan_out,
+    positive_column,
+    required_arms,
+    shared_labels,
+    threshold_of,
+)
+from penstock.graph.node import Node, Observed, Recorded, healths_of, model_node
 from penstock.patterns.constant import Constant
-from penstock.patterns.fan_out import DEFAULT_THRESHOLD, Arm, FanOut
+from penstock.patterns.fan_out import Arm, FanOut, arm_deadline_s
 from penstock.patterns.threshold import Threshold
 from penstock.patterns.timeout import Timeout
+from penstock.runtimes.abreast import abreast_of
 from penstock.spec import tree
+from penstock.spec.walk import references
 
 AVAILABLE: Final = frozenset({"fan_out", "constant", "threshold", "timeout"})
 """The patterns that are built in this version; `check` refuses the others."""
+
+MAX_DEPTH: Final = 64
+"""How many patterns may stand within each other: each takes of the interpreter's stack."""
 
 
 class Tools(Struct, frozen=True):
@@ -60,11 +72,23 @@ class Builder:
         """Return the node of a route.
 
         Raises:
-            SpecError: it asks for a pattern that this version does not have.
+            SpecError: it asks for a pattern that this version does not have, for arms that cannot
+                be answered together, or for too many patterns within each other.
         """
-        if name not in self._routes:
-            self._routes[name] = self._node(self._spec.routes[name])
+        way = [name]  # not by recursion: one route may lead to another a thousand times over
+        while name not in self._routes:
+            expression = self._spec.routes[way[-1]]
+            ahead = next(filter(self._is_to_be_built, references(expression)), None)
+            if ahead is None:
+                self._routes[way.pop()] = self._node(expression)
+            elif ahead.name in way:
+                raise SpecError((f"{ahead.place}: the routes go in a circle",))
+            else:
+                way.append(ahead.name)
         return self._routes[name]
+
+    def _is_to_be_built(self, reference: tree.Reference) -> bool:
+        return reference.name not in self._models and reference.name not in self._routes
 
     def _node(self, expression: tree.Expression) -> Node:
         match expression:
@@ -125,17 +149,19 @@ class Builder:
 
     def _around(self, inner: Node, predictor: Predictor, place: str) -> Node:
         observed = self._observed(predictor, place)
-        return Node(observed, inner.description, inner.health, inner.arms)
+        depth = _deeper(place, [inner])
+        return Node(observed, inner.description, inner.health, inner.arms, depth)
 
     def _reference(self, reference: tree.Reference) -> Node:
         model = self._models.get(reference.name)
-        if model is None:
-            return self.route(reference.name)
-        return model_node(model)
+        return self._routes[reference.name] if model is None else model_node(model)
 
     def _threshold(self, layer: tree.Threshold, inner: Node) -> Node:
+        labels = inner.description.labels
+        if inner.description.kind is not AnswerKind.SCORES or not labels:
+            raise SpecError((f"{layer.place}: a threshold needs a classifier that has labels",))
         floor = 0.0 if layer.min is None else layer.min
-        thresholds = [layer.classes.get(label, floor) for label in inner.description.labels]
+        thresholds = [layer.classes.get(label, floor) for label in labels]
         threshold = Threshold(inner=inner.predictor, thresholds=thresholds, clock=self._tools.clock)
         return self._around(inner, threshold, layer.place)
 
@@ -151,24 +177,40 @@ class Builder:
             for name, arm in target.arms.items()
             if arm.state is not tree.State.OFF
         }
-        on = [name for name in nodes if target.arms[name].state is tree.State.ON]
+        on = {
+            name: node.description
+            for name, node in nodes.items()
+            if target.arms[name].state is tree.State.ON
+        }
+        problems = tuple(arm_problems(target, on))
+        if problems:
+            raise SpecError(problems)
         required = required_arms(target.policy, len(on))
         fan_out = FanOut(
             arms=[self._arm(target, name, node) for name, node in nodes.items()],
             policy=_policy_text(target.policy),
             required=required,
             aggregate=target.aggregate.value,
-            labels=_shared_labels([nodes[name] for name in on]),
+            labels=shared_labels(list(on.values())),
             place=target.place,
             clock=self._tools.clock,
             background=self._tools.background,
+            abreast=self._abreast(target, {name: nodes[name] for name in on}),
         )
+        healths = {name: node.health for name, node in nodes.items()}
         return Node(
             self._observed(fan_out, target.place),
-            _describe_fan_out(target, {name: nodes[name].description for name in on}),
-            _enough_healthy([nodes[name].health for name in on], required),
-            {name: node.health for name, node in nodes.items()},
+            describe_fan_out(target, on),
+            _enough_healthy({name: healths[name] for name in on}, required, self._tools.clock),
+            healths,
+            _deeper(target.place, list(nodes.values())),
         )
+
+    def _abreast(self, target: tree.FanOut, on: Mapping[str, Node]) -> Abreast | None:
+        """Return the quick way to ask all arms, if there is one; it knows no time-outs of arms."""
+        if any(target.arms[name].timeout_s is not None for name in on):
+            return None
+        return abreast_of([node.inline for node in on.values()], self._tools.clock)
 
     def _arm(self, target: tree.FanOut, name: str, node: Node) -> Arm:
         arm = target.arms[name]
@@ -193,45 +235,19 @@ class Builder:
         )
 
 
+def _deeper(place: str, inner: Sequence[Node]) -> int:
+    depth = 1 + max(node.depth for node in inner)
+    if depth > MAX_DEPTH:
+        raise SpecError((f"{place}: more than {MAX_DEPTH} patterns stand within each other here",))
+    return depth
+
+
 def _not_available(place: str, pattern: str) -> SpecError:
     return SpecError((f"{place}: {pattern} is not available in this version",))
 
 
-def is_binary(target: tree.FanOut) -> bool:
-    """Tell whether a fan-out answers 0 or 1: any threshold makes it so."""
-    return target.default_threshold is not None or any(
-        arm.threshold is not None for arm in target.arms.values()
-    )
-
-
-def threshold_of(target: tree.FanOut, arm: tree.FanOutArm) -> float | None:
-    """Return an arm's threshold; None where the fan-out answers scores."""
-    if arm.threshold is not None:
-        return arm.threshold
-    if not is_binary(target):
-        return None
-    return DEFAULT_THRESHOLD if target.default_threshold is None else target.default_threshold
-
-
-def positive_column(positive: int | str, description: Description) -> int:
-    """Return the column of an arm's scores that means yes."""
-    return positive if isinstance(positive, int) else description.labels.index(positive)
-
-
-def required_arms(policy: tree.Policy, on: int) -> int:
-    """Return how many of the arms that are on must answer."""
-    if isinstance(policy, tree.Quorum):
-        return policy.arms
-    return on if policy == "all" else 1
-
-
 def _policy_text(policy: tree.Policy) -> str:
     return f"quorum: {policy.arms}" if isinstance(policy, tree.Quorum) else policy
-
-
-def _shared_labels(nodes: Sequence[Node]) -> tuple[str, ...]:
-    labels = {node.description.labels for node in nodes}
-    return labels.pop() if len(labels) == 1 else ()
 
 
 def _describe_constant(target: tree.Constant) -> Description:
@@ -244,55 +260,15 @@ def _describe_constant(target: tree.Constant) -> Description:
     return Description("constant", AnswerKind.SCORES, outputs=(scores,))
 
 
-def _describe_fan_out(target: tree.FanOut, arms: Mapping[str, Description]) -> Description:
-    kind = _fan_out_kind(target)
-    inputs = widest_input(list(arms.values()))
-    sample = next((arm.sample for arm in arms.values() if arm.sample is not None), None)
-    if sample is not None and inputs:
-        sample = sample.astype(inputs[0].datatype)
-    one_answer = kind is AnswerKind.SCORES
-    first = next(iter(arms.values()))
-    return Description(
-        name="fan_out",
-        kind=kind,
-        inputs=inputs,
-        outputs=(TensorSpec("scores", "float64", first.outputs[0].shape),) if one_answer else (),
-        labels=first.labels if one_answer else tuple(arms),
-        sample=sample,
-        arms=arms,
-    )
-
-
-def _fan_out_kind(target: tree.FanOut) -> AnswerKind:
-    match target.aggregate:
-        case tree.Aggregate.KEYED:
-            return AnswerKind.BINARY if is_binary(target) else AnswerKind.KEYED
-        case tree.Aggregate.LABEL:
-            return AnswerKind.BEST
-        case tree.Aggregate.MEAN | tree.Aggregate.VOTE | tree.Aggregate.WEIGHTED:
-            return AnswerKind.SCORES
-        case _:
-            assert_never(target.aggregate)
-
-
-def widest_input(arms: Sequence[Description]) -> tuple[TensorSpec, ...]:
-    """Return the input that all arms can be given: the first's, in the widest datatype of all."""
-    inputs = [arm.inputs[0] for arm in arms if arm.inputs]
-    if not inputs:
-        return ()
-    widest = np.result_type(*(one.datatype for one in inputs)).name
-    shape = next((one.shape for one in inputs if -1 not in one.shape[1:]), inputs[0].shape)
-    return (TensorSpec(inputs[0].name, widest, shape),)
-
-
 async def _always_healthy(deadline_s: float) -> bool:
     return True
 
 
-def _enough_healthy(healths: Sequence[Health], required: int) -> Health:
+def _enough_healthy(healths: Mapping[str, Health], required: int, clock: Clock) -> Health:
     async def health(deadline_s: float) -> bool:
-        answers = [await one(deadline_s) for one in healths]
-        return sum(answers) >= required
+        arms_deadline_s = arm_deadline_s(clock.now_s(), deadline_s, None)
+        answers = await healths_of(healths, arms_deadline_s, clock)
+        return sum(answers.values()) >= required
 
     return health
 

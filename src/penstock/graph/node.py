@@ -9,8 +9,9 @@ from typing import TypeAlias, final
 from msgspec import Struct
 
 from penstock.core.clock import Clock
-from penstock.core.errors import ServingError
-from penstock.core.predictor import Description, Health, OpenModel, Predictor
+from penstock.core.drive import Call, together
+from penstock.core.errors import DeadlineExceeded, ServingError
+from penstock.core.predictor import Description, Health, InlineModel, OpenModel, Predictor
 from penstock.core.record import Record, Recorder, Role
 from penstock.core.values import (
     AnswerKind,
@@ -29,13 +30,17 @@ class Node(Struct, frozen=True):
         predictor: answers.
         description: what it answers to and with.
         health: whether it could answer now.
-        arms: the healths of the first combinator's arms below; empty where there is none.
+        arms: the healths of the first combinator's arms below, or in a route of its one model.
+        depth: how many predictors stand within each other here.
+        inline: of a model that runs on the loop: how to run it together with others.
     """
 
     predictor: Predictor
     description: Description
     health: Health
     arms: Mapping[str, Health] = NO_HEALTHS
+    depth: int = 1
+    inline: InlineModel | None = None
 
 
 class Route(Struct, frozen=True):
@@ -65,21 +70,30 @@ async def arm_healths(route: Route, deadline_s: float, clock: Clock) -> ArmHealt
 
     Returns by `deadline_s`; what has not answered by then is not healthy.
     """
-    name = route.description.name
-    asked = route.node.arms or {name: route.node.health}
-    answers = await asyncio.gather(
-        *(is_healthy(health, deadline_s, clock) for health in asked.values())
-    )
-    return dict(zip(asked, answers, strict=True))
+    return await healths_of(route.node.arms, deadline_s, clock)
 
 
 async def is_healthy(health: Health, deadline_s: float, clock: Clock) -> bool:
     """Ask until `deadline_s`; what is late or raises one of our errors is not healthy."""
-    try:
-        async with asyncio.timeout(max(0.0, deadline_s - clock.now_s())):
-            return await health(deadline_s)
-    except (TimeoutError, ServingError):
-        return False
+    (answer,) = (await healths_of({"": health}, deadline_s, clock)).values()
+    return answer
+
+
+async def healths_of(healths: Mapping[str, Health], deadline_s: float, clock: Clock) -> ArmHealths:
+    """Ask all side by side until `deadline_s`, each in a Task: a user's health may need one."""
+    calls = [Call(name, _in_a_task(ask, deadline_s), deadline_s) for name, ask in healths.items()]
+    answers = await together(calls, clock=clock)
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, ServingError):
+            raise answer
+    return {
+        name: not isinstance(answer, ServingError) and bool(answer)
+        for name, answer in zip(healths, answers, strict=True)
+    }
+
+
+async def _in_a_task(health: Health, deadline_s: float) -> bool:
+    return await asyncio.ensure_future(health(deadline_s))
 
 
 def nested_health(kind: AnswerKind) -> bool:
@@ -154,6 +168,10 @@ class Recorded:
         except ServingError as error:
             outcome = error
             raise
+        except asyncio.CancelledError:
+            if self._clock.now_s() >= request.deadline_s:  # it was late
+                outcome = DeadlineExceeded(self._place)
+            raise
         finally:
             elapsed_s = self._clock.now_s() - started_s
             record = Record(
@@ -164,4 +182,4 @@ class Recorded:
 
 def model_node(model: OpenModel) -> Node:
     """Return an opened model as a node; it says itself which model an error came from."""
-    return Node(model.predict, model.description, model.health)
+    return Node(model.predict, model.description, model.health, inline=model.inline)

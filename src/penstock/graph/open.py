@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,11 +106,13 @@ def runtime_for(source: ModelSource) -> Runtime:
     Raises:
         ModelFileError: no runtime opens such a file.
     """
-    if source.runtime is not None and ":" in source.runtime:
+    suffix = "" if source.path is None else source.path.suffix
+    runtime = suffix.removeprefix(".") if source.runtime is None else source.runtime
+    if ":" in runtime:
         from penstock.runtimes.callable import open_callable
 
         return open_callable
-    if source.runtime == "onnx" or (source.path is not None and source.path.suffix == ".onnx"):
+    if runtime == "onnx" and source.path is not None:
         from penstock.runtimes.onnx import open_onnx
 
         return open_onnx
@@ -154,7 +157,8 @@ def read_labels(model: str, path: Path) -> tuple[str, ...]:
     try:
         if path.stat().st_size > MAX_LABELS_BYTES:
             raise ModelFileError(model, str(path), f"labels of over {MAX_LABELS_BYTES} bytes")
-        content = json.loads(path.read_bytes())
+        distinct = partial(_distinct, model, path)
+        content = json.loads(path.read_bytes(), object_pairs_hook=distinct)
     except FileNotFoundError as error:
         raise ModelFileError(model, str(path), "there is no such labels file") from error
     except OSError as error:
@@ -163,6 +167,13 @@ def read_labels(model: str, path: Path) -> tuple[str, ...]:
     except (ValueError, RecursionError) as error:
         raise ModelFileError(model, str(path), "the labels are not JSON") from error
     return _as_labels(model, path, content)
+
+
+def _distinct(model: str, path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ModelFileError(model, str(path), "a column stands twice in the labels")
+    return content
 
 
 def _as_labels(model: str, path: Path, content: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON
@@ -175,6 +186,8 @@ def _as_labels(model: str, path: Path, content: Any) -> tuple[str, ...]:  # noqa
     if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
         what = "the labels must be a list of names, or an object from column to name"
         raise ModelFileError(model, str(path), what)
+    if not content:
+        raise ModelFileError(model, str(path), "there are no labels in it")
     return tuple(content)
 
 

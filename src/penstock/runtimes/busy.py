@@ -12,7 +12,7 @@ import numpy as np
 
 from penstock.core.clock import Clock
 from penstock.core.drive import within
-from penstock.core.errors import NotReady, ServingError
+from penstock.core.errors import AnswerNotFinite, ModelFailed, NotReady, ServingError
 from penstock.core.values import Array
 from penstock.runtimes.running import MAX_QUEUED_ROWS, Queue, Run, Waiting, deliver, run_batch
 
@@ -60,21 +60,25 @@ class ThreadWorker:
 class BusyBatched:
     """Hands a worker one batch after the other: what queued while it was busy goes together.
 
-    A request of more than `max_rows` rows is run in pieces between the others', so that none waits
+    A request of more than `most_rows` rows is run in pieces between the others', so that none waits
     for all of it. A run cannot be stopped: past a deadline it goes on, and the worker stays taken
     until it ends.
 
     Args:
         worker: runs the batches.
         model: its name, for errors.
-        max_rows: how many rows are run at once; 1 for models that gain nothing from a batch.
+        max_rows: how many rows several requests may have together; 1 runs each by itself.
+        most_rows: how many rows one request, or a piece of it, may have.
         clock: for deadlines.
     """
 
-    def __init__(self, worker: Worker, *, model: str, max_rows: int, clock: Clock) -> None:
+    def __init__(
+        self, worker: Worker, *, model: str, max_rows: int, most_rows: int, clock: Clock
+    ) -> None:
         self._worker = worker
         self._model = model
         self._max_rows = max_rows
+        self._most_rows = most_rows
         self._clock = clock
         self._queue = Queue(model, MAX_QUEUED_ROWS)
         self._running: asyncio.Future[Answers] | None = None
@@ -87,10 +91,17 @@ class BusyBatched:
         )
 
     async def _in_pieces(self, rows: Array) -> Array:
-        if len(rows) <= self._max_rows:
+        if len(rows) <= self._most_rows:
             return await self._one(rows)
-        starts = range(0, len(rows), self._max_rows)
-        return np.concatenate([await self._one(rows[i : i + self._max_rows]) for i in starts])
+        pieces = []
+        for start in range(0, len(rows), self._most_rows):
+            try:
+                pieces.append(await self._one(rows[start : start + self._most_rows]))
+            except AnswerNotFinite as error:  # it names the row within the piece
+                raise AnswerNotFinite(self._model, start + error.row) from error
+        if len({piece.shape[1:] for piece in pieces}) > 1:
+            raise ModelFailed(self._model, "gave rows of different lengths")
+        return np.concatenate(pieces)
 
     async def _one(self, rows: Array) -> Array:
         if self._closed:
@@ -100,8 +111,9 @@ class BusyBatched:
             self._next()
         try:
             return await waiting.answer
-        finally:
+        except asyncio.CancelledError:
             self._queue.forget(waiting)
+            raise
 
     def _next(self) -> None:
         while len(self._queue):
@@ -114,15 +126,19 @@ class BusyBatched:
 
     def _ended(self, batch: Sequence[Waiting], done: asyncio.Future[Answers]) -> None:
         self._running = None
-        failure = NotReady(f"model {self._model}") if done.cancelled() else done.exception()
-        if failure is None:
-            deliver(batch, done.result())
+        if done.cancelled():  # closed before the run began
+            deliver(batch, [NotReady(f"model {self._model}") for _ in batch])
+        elif (cause := done.exception()) is not None:
+            deliver(batch, [self._failed(cause) for _ in batch])
         else:
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(failure)
+            deliver(batch, done.result())
         if not self._closed and self._running is None:  # who was answered may have asked again
             self._next()
+
+    def _failed(self, cause: BaseException) -> ModelFailed:
+        error = ModelFailed(self._model)
+        error.__cause__ = cause
+        return error
 
     def close(self) -> None:
         """Take no more; what waits fails with `NotReady`; a run under way is left to end."""

@@ -39,8 +39,8 @@ from penstock.runtimes.callable_code import as_run, as_scores, in_one_line, is_a
 from penstock.runtimes.describe import describe_model, sample_rows
 from penstock.runtimes.leaf import ModelPredictor, Signature
 from penstock.runtimes.probe import (
+    BATCH,
     THREAD_BATCH_ROWS,
-    UNMEASURED,
     Cost,
     Way,
     choose,
@@ -56,6 +56,9 @@ PROCESS_LIMIT_S: Final = 0.001
 
 IN_A_PROCESS: Final = "in a process of its own, batched while busy"
 AS_A_COROUTINE: Final = "inline, as a coroutine"
+UNMEASURED: Final = Cost(one_s=PROCESS_LIMIT_S, eight_s=BATCH * PROCESS_LIMIT_S)
+"""What is assumed of a callable without a sample."""
+
 TRY_OUT_S: Final = 60.0
 
 
@@ -97,11 +100,7 @@ def _signature(source: ModelSource, prediction: Array | None) -> Signature:
         scores = TensorSpec("scores", "float64", (-1, -1))
     else:
         scores = TensorSpec("scores", prediction.dtype.name, (-1, *prediction.shape))
-    labels = source.labels
-    if labels and prediction is not None and prediction.shape != (len(labels),):
-        what = f"it has {len(labels)} labels for answers of shape {list(prediction.shape)}"
-        raise ModelFileError(source.name, source.where, what)
-    return Signature(source.name, "", _rows_spec(source), scores, labels)
+    return Signature(source.name, "", _rows_spec(source), scores, source.labels)
 
 
 async def _open_runner(
@@ -184,7 +183,9 @@ async def _in_a_process(source: ModelSource, max_rows: int, clock: Clock) -> Run
         if not loaded:
             child.close()
     worker = ChildWorker(child, model=source.name)
-    return BusyBatched(worker, model=source.name, max_rows=max_rows, clock=clock)
+    return BusyBatched(
+        worker, model=source.name, max_rows=max_rows, most_rows=max_rows, clock=clock
+    )
 
 
 def _cannot_be_loaded(source: ModelSource, error: BaseException) -> ModelFileError:

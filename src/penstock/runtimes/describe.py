@@ -47,13 +47,12 @@ def sample_rows(source: ModelSource, spec: TensorSpec) -> Array | None:
         return RowReader(spec, "sample").read(source.sample)
     except InvalidInput as error:
         raise ModelFileError(source.name, source.where, error.message) from error
-    except TypeError as error:  # a number where a row should be
-        raise ModelFileError(source.name, source.where, "sample is not a list of rows") from error
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip() if lines else type(error).__name__
 
 
 def _not_a_number(value: Any, path: str, *, whole: bool) -> str:  # noqa: ANN401 - any depth

@@ -12,7 +12,6 @@ from penstock.core.clock import Clock
 from penstock.core.errors import DeadlineExceeded, InvalidInput, NoLabels, ServingError
 from penstock.core.labels import labelled_outputs
 from penstock.core.predictor import TensorSpec
-from penstock.core.rows import number_range
 from penstock.core.values import (
     AnswerKind,
     Array,
@@ -40,6 +39,12 @@ class Signature(Struct, frozen=True):
     scores: TensorSpec
     labels: tuple[str, ...]
 
+    @property
+    def hop(self) -> str:
+        """The name of its hop: `model:iris_rf@6c4ef19f5054`."""
+        version = f"@{self.version}" if self.version else ""
+        return f"model:{self.model}{version}"
+
 
 @final
 class ModelPredictor:
@@ -61,8 +66,7 @@ class ModelPredictor:
         self._dtype = np.dtype(signature.rows.datatype)
         self._shape = signature.rows.shape
         self._output = signature.scores.name
-        version = f"@{signature.version}" if signature.version else ""
-        self._hop = f"model:{signature.model}{version}"
+        self._hop = signature.hop
 
     def __repr__(self) -> str:
         return self._model
@@ -106,19 +110,23 @@ class ModelPredictor:
         return rows if rows.dtype == self._dtype else self._cast(rows)
 
     def _wrong_shape(self, shape: Sequence[int]) -> InvalidInput:
-        expected = ["rows", *self._shape[1:]]
-        return InvalidInput(f"{self._called} takes {expected}, got {list(shape)}", path="$.data")
+        sizes = ("any" if size < 0 else str(size) for size in self._shape[1:])
+        expected = ", ".join(("rows", *sizes))
+        return InvalidInput(f"{self._called} takes [{expected}], got {list(shape)}", path="$.data")
 
     def _cast(self, rows: Array) -> Array:
         """Change the datatype; a fan-out hands all arms the widest that one of them takes."""
-        least, largest = number_range(self._dtype.name)
-        whole = self._dtype.kind in "iu" and rows.dtype.kind == "f"
-        if ((rows < least) | (rows > largest)).any() or (whole and (rows % 1 != 0).any()):
+        datatype = self._dtype.name
+        if rows.dtype.kind not in "fiu":
+            raise InvalidInput(f"{self._called} takes {datatype}, got {rows.dtype.name}", "$.data")
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = rows.astype(self._dtype)
+            fits = np.isfinite(cast) if self._dtype.kind == "f" else cast == rows
+        if not fits.all():
             raise InvalidInput(
-                f"values do not fit {self._dtype.name}, which {self._called} takes",
-                path="$.data",
+                f"values do not fit {datatype}, which {self._called} takes", "$.data"
             )
-        return rows.astype(self._dtype)
+        return cast
 
 
 def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:

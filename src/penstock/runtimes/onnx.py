@@ -19,13 +19,13 @@ from msgspec import Struct
 from penstock.core.clock import Clock
 from penstock.core.errors import ModelFailed, ModelFileError
 from penstock.core.model import ModelSource
-from penstock.core.predictor import OpenModel, TensorSpec
+from penstock.core.predictor import InlineModel, OpenModel, TensorSpec
 from penstock.core.values import Array
 from penstock.runtimes.describe import describe_model, first_line, sample_rows
 from penstock.runtimes.leaf import ModelPredictor, Signature
 from penstock.runtimes.onnx_file import OnnxFile, read_onnx_file
 from penstock.runtimes.probe import UNMEASURED, Cost, Place, choose, measure, runner_for
-from penstock.runtimes.running import Run, of_columns
+from penstock.runtimes.running import Run, TickBatched, of_columns
 
 _DATATYPES: Final = {
     "tensor(float)": "float32",
@@ -70,9 +70,28 @@ async def open_onnx(source: ModelSource, /, *, clock: Clock) -> AsyncIterator[Op
             describe_model(signature, source, loaded.sample),
             _healthy,
             str(way),
+            _inline(loaded, runner) if isinstance(runner, TickBatched) else None,
         )
     finally:
         runner.close()
+
+
+def _inline(loaded: _Loaded, runner: TickBatched) -> InlineModel | None:
+    """Return how it is run together with others, if rows may go together at all."""
+    signature = loaded.signature
+    if not loaded.cost.gains:
+        return None
+    return InlineModel(
+        name=signature.model,
+        version=signature.version,
+        rows=signature.rows,
+        output=signature.scores.name,
+        datatype=signature.scores.datatype,
+        columns=signature.scores.shape[1:],
+        run=runner.run,
+        row_s=loaded.cost.row_s,
+        hop=signature.hop,
+    )
 
 
 async def _healthy(deadline_s: float) -> bool:
@@ -175,7 +194,10 @@ def _output(source: ModelSource, file: OnnxFile, outputs: Sequence[Any]) -> Tens
     datatype = _DATATYPES.get(by_name[name].type)
     if datatype is None:
         raise _wrong(source, f"its output {name} is {by_name[name].type}, not numbers")
-    return TensorSpec(name, datatype, _shape(by_name[name].shape))
+    shape = _shape(by_name[name].shape)
+    if len(shape) < 2:  # a scalar a row, which becomes a column; or nothing is said of the shape
+        shape = (-1, 1) if shape else (-1, -1)
+    return TensorSpec(name, datatype, shape)
 
 
 def _shape(shape: Sequence[int | str | None]) -> tuple[int, ...]:

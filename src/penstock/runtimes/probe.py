@@ -13,7 +13,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import ServingError
 from penstock.core.values import Array
 from penstock.runtimes.busy import BusyBatched, ThreadWorker
-from penstock.runtimes.running import Run, Runner, TickBatched
+from penstock.runtimes.running import Run, Runner, TickBatched, row_by_row
 
 Place: TypeAlias = Literal["inline", "thread"]
 
@@ -139,14 +139,29 @@ def _shortest(run: Callable[[], object], clock: Clock) -> float:
 def runner_for(way: Way, cost: Cost, run: Run, *, model: str, clock: Clock) -> Runner:
     """Make what runs the model in the chosen way."""
     batched = way in (Way.TICK, Way.BUSY)
-    thread_rows = max(THREAD_BATCH_ROWS, rows_within(cost, THREAD_SLICE_S)) if batched else 1
-    worker = ThreadWorker(run, model=model)
-    thread = BusyBatched(worker, model=model, max_rows=thread_rows, clock=clock)
+    if cost.eight_s is None:
+        run = row_by_row(run, model)
+    loop_rows = rows_within(cost, LOOP_SLICE_S)
+    thread_rows = rows_within(cost, THREAD_SLICE_S)
+    if batched:
+        thread_rows = max(THREAD_BATCH_ROWS, thread_rows)
+    thread = BusyBatched(
+        ThreadWorker(run, model=model),
+        model=model,
+        max_rows=thread_rows if batched else 1,
+        most_rows=thread_rows,
+        clock=clock,
+    )
     match way:
         case Way.BUSY | Way.THREAD_SINGLY:
             return thread
         case Way.TICK | Way.SINGLY:
-            loop_rows = rows_within(cost, LOOP_SLICE_S) if batched else 1
-            return TickBatched(run, model=model, max_rows=loop_rows, large=thread)
+            return TickBatched(
+                run,
+                model=model,
+                max_rows=loop_rows if batched else 1,
+                most_rows=loop_rows,
+                large=thread,
+            )
         case _:
             assert_never(way)

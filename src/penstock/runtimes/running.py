@@ -53,6 +53,20 @@ def of_columns(outputs: Array, model: str, columns: int) -> Array:
     return outputs
 
 
+def row_by_row(run: Run, model: str) -> Run:
+    """Return the run of a model that takes one row at a time as a run of any number of rows."""
+
+    def run_rows(rows: Array) -> Array:
+        if len(rows) == 1:
+            return run(rows)
+        outputs = [run(rows[i : i + 1]) for i in range(len(rows))]
+        if {(1, *one.shape[1:]) for one in outputs} != {outputs[0].shape}:
+            raise ModelFailed(model, "gave rows of different lengths")
+        return np.concatenate(outputs)
+
+    return run_rows
+
+
 def checked(run: Run, model: str, rows: Array) -> Array:
     """Run the model; see that there is one finite output per row.
 
@@ -137,7 +151,7 @@ class Queue:
         return [waiting for waiting in batch if not waiting.answer.done()]
 
     def fail_all(self) -> None:
-        """Fail everything that waits with `NotReady`: each with an error, and a trail, of its own."""
+        """Fail all that waits with `NotReady`, each with an error of its own: it gets a trail."""
         waiting = list(self._waiting)
         self._waiting.clear()
         self._rows = 0
@@ -169,6 +183,10 @@ def _attempt(run: Run, model: str, rows: Array) -> Array | ServingError:
         return checked(run, model, rows)
     except ServingError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - whoever waits has to be answered
+        failed = ModelFailed(model)
+        failed.__cause__ = error
+        return failed
 
 
 def deliver(batch: Sequence[Waiting], answers: Sequence[Array | ServingError]) -> None:
@@ -192,20 +210,24 @@ class TickBatched:
     Args:
         run: the model.
         model: its name, for errors.
-        max_rows: how many rows may be run on the loop at once.
+        max_rows: how many rows several requests may have together; 1 runs each by itself.
+        most_rows: how many rows one request may have.
         large: runs the requests that have more.
     """
 
-    def __init__(self, run: Run, *, model: str, max_rows: int, large: Runner) -> None:
+    def __init__(
+        self, run: Run, *, model: str, max_rows: int, most_rows: int, large: Runner
+    ) -> None:
         self._run = run
         self._model = model
         self._max_rows = max_rows
+        self._most_rows = most_rows
         self._large = large
         self._queue = Queue(model, MAX_QUEUED_ROWS)
 
     def __call__(self, rows: Array, deadline_s: float, /) -> Awaitable[Array]:
         """Return the outputs for `rows`, after the current pass of the loop."""
-        if len(rows) > self._max_rows:
+        if len(rows) > self._most_rows:
             return self._large(rows, deadline_s)
         waiting = self._queue.put(rows)
         if len(self._queue) == 1:
@@ -221,6 +243,14 @@ class TickBatched:
         if batch:
             answers = run_batch(self._run, self._model, [waiting.rows for waiting in batch])
             deliver(batch, answers)
+
+    def run(self, rows: Array) -> Array:
+        """Run the model at once, for one that batches several models itself.
+
+        Raises:
+            NotReady: this is closed.
+        """
+        return self._run(rows)
 
     def close(self) -> None:
         """Take no more; what waits fails with `NotReady`."""

@@ -95,8 +95,7 @@ class Model(Node, frozen=True, kw_only=True):
         str | None,
         Meta(
             description=(
-                "The output that holds the scores, where the model has several and the first "
-                "floating-point one is not it."
+                "The output that holds the scores, where the model has several that could."
             )
         ),
     ] = None

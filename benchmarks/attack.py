@@ -1,0 +1,79 @@
+"""Puts a server under load and says what each request cost it."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.bench import Bench, load_process, read_result
+from benchmarks.process_tree import Memory, cpu_s, memory, threads_outside
+from benchmarks.server import Running
+
+LUA: Final = Path(__file__).with_name("load") / "load.lua"
+US_PER_S: Final = 1e6
+MS_PER_S: Final = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How a server is asked: so many connections, each thinking for a while between requests."""
+
+    connections: int
+    seconds: float
+    think_time_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one spell of load showed."""
+
+    requests: int
+    rate: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    memory: Memory
+    threads_outside: int
+
+
+def generator_command(bench: Bench, running: Running, load: Load) -> list[str]:
+    """The command of wrk, or of our own generator where wrk is missing."""
+    call = running.contender.call
+    body = bench.body_file("request", call.body)
+    if bench.wrk is None:
+        module = [sys.executable, "-m", "benchmarks.load.asyncio_load"]
+        plan = [running.port, call.path, body, load.connections, load.seconds, load.think_time_ms]
+        return [*module, *map(str, plan)]
+    return [
+        *(bench.wrk, "--threads", "1", "--connections", str(load.connections)),
+        *("--duration", f"{max(1, round(load.seconds))}s", "--timeout", "30s"),
+        *("--script", str(LUA), f"http://127.0.0.1:{running.port}{call.path}"),
+        *("--", str(body), f"{load.think_time_ms:.3f}"),
+    ]
+
+
+def put_under_load(bench: Bench, running: Running, load: Load) -> Measured:
+    """Runs the generator for a while and reads the server's CPU time before and after."""
+    before_s = cpu_s(running.pid)
+    command = generator_command(bench, running, load)
+    with load_process(command, bench.cores.load) as process:
+        result = read_result(process, load.seconds)
+    used_s = cpu_s(running.pid) - before_s
+    requests = int(result["requests"])
+    return Measured(
+        requests=requests,
+        rate=requests / result["duration_s"],
+        cpu_us=used_s * US_PER_S / requests if requests else float("nan"),
+        p50_ms=result["p50_ms"],
+        p99_ms=result["p99_ms"],
+        failed=result["refused"] + result["broken"],
+        memory=memory(running.pid),
+        threads_outside=threads_outside(running.pid, bench.cores.server),
+    )
+
+
+def measure(bench: Bench, running: Running, load: Load) -> Measured:
+    """Warms the server up with the same load, then measures."""
+    put_under_load(bench, running, Load(load.connections, bench.warm_up_s, load.think_time_ms))
+    return put_under_load(bench, running, load)

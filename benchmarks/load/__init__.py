@@ -1,0 +1,1 @@
+"""The load side: generators and probes, each in a process of its own on the load's core."""

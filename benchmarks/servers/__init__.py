@@ -1,0 +1,1 @@
+"""The servers that Penstock is compared with, each as a user would write it."""

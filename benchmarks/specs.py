@@ -1,0 +1,44 @@
+"""The specs that Penstock serves in the benchmarks, written where its server can read them."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.calls import IRIS_ROW
+from benchmarks.models import ARMS, MODELS, iris
+
+Spec = dict[str, Any]
+
+IRIS_MODEL: Final = {
+    "path": str(iris("svc")),
+    "labels": str(MODELS / "iris_labels.json"),
+    "sample": [IRIS_ROW],
+}
+
+
+def write_spec(folder: Path, name: str, spec: Spec) -> Path:
+    """Writes a spec as JSON, which YAML 1.2 reads."""
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(spec, indent=2))
+    return path
+
+
+def single_spec(folder: Path) -> Path:
+    """One iris model behind the shortest route."""
+    spec = {"models": {"svc": IRIS_MODEL}, "routes": {"iris": "svc"}, "default": "iris"}
+    return write_spec(folder, "single", spec)
+
+
+def fan_out_spec(folder: Path) -> Path:
+    """Three one-versus-rest models behind one fan-out."""
+    models = {arm: {"path": str(iris(arm)), "sample": [IRIS_ROW]} for arm in ARMS}
+    fan_out = {"fan_out": {"positive": 0, "arms": {arm: arm for arm in ARMS}}}
+    spec = {"models": models, "routes": {"iris": [fan_out]}, "default": "iris"}
+    return write_spec(folder, "fan_out", spec)
+
+
+def model_spec(folder: Path, model: Path) -> Path:
+    """One model, known by its path only."""
+    name = model.stem
+    spec = {"models": {name: {"path": str(model)}}, "routes": {"route": name}, "default": "route"}
+    return write_spec(folder, name, spec)

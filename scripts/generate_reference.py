@@ -1,0 +1,453 @@
+"""Writes the generated parts of the documentation anew, or tells which are out of date.
+
+    python scripts/generate_reference.py            # write
+    python scripts/generate_reference.py --check    # write nothing; status 1 if a page would change
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end generated -->`. It is made
+of the code: of the spec's types, the errors, the path table, the constants, the command line. What
+stands around it is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import os
+import pkgutil
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import NODEFAULT, Meta, Struct
+from msgspec.structs import FieldInfo, fields
+
+import penstock
+from penstock.cli.main import parser
+from penstock.core import errors
+from penstock.gateway import plain
+from penstock.gateway.operations import serve_operations
+from penstock.gateway.paths import PathTable
+from penstock.gateway.status import STATUS
+from penstock.graph.build import AVAILABLE
+from penstock.spec import tree
+from penstock.spec.check import NOT_YET
+from penstock.spec.forms import LAYERS, TARGETS, Maybe, Predictor, keys
+from penstock.spec.wording import expected
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+GOLDEN_ANSWERS: Final = ROOT / "tests" / "gateway" / "golden" / "answers.md"
+PART: Final = re.compile(
+    r"(?P<begin><!-- generated: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end generated -->)",
+    re.DOTALL,
+)
+
+# --- the spec ----------------------------------------------------------------------------
+
+TITLES: Final[Mapping[type[Struct], str]] = {
+    tree.Spec: "The file",
+    tree.Limits: "`limits`",
+    tree.Model: "`models.NAME`",
+    tree.Quorum: "`policy` with a quorum",
+    tree.FanOutArm: "An arm of `fan_out`",
+    tree.SplitArm: "An arm of `split`",
+    tree.When: "A rule of `condition`",
+    tree.Match: "A test in a rule of `condition`",
+}
+FIRST: Final = (tree.Spec, tree.Limits, tree.Model)
+PART_OF: Final[Mapping[type[Struct], type[Struct]]] = {
+    tree.FanOutArm: tree.FanOut,
+    tree.Quorum: tree.FanOut,
+    tree.SplitArm: tree.Split,
+    tree.When: tree.Condition,
+    tree.Match: tree.Condition,
+}
+NOT_RECORDS: Final = (tree.Node, tree.Reference, tree.Pipeline)
+
+
+def records() -> list[type[Struct]]:
+    """Every mapping that a spec can hold; a pattern's parts follow it."""
+    found = [
+        kind
+        for kind in vars(tree).values()
+        if isinstance(kind, type) and issubclass(kind, Struct) and kind.__module__ == tree.__name__
+    ]
+    wholes = [kind for kind in found if kind not in (*NOT_RECORDS, *FIRST, *PART_OF)]
+    return [*FIRST, *(one for whole in wholes for one in (whole, *_parts(whole)))]
+
+
+def _parts(whole: type[Struct]) -> list[type[Struct]]:
+    return [part for part, owner in PART_OF.items() if owner is whole]
+
+
+def spec_part() -> str:
+    return "\n".join("\n".join(_record(kind)) for kind in records())
+
+
+def _record(kind: type[Struct]) -> Iterator[str]:
+    yield f"## {title(kind)}\n"
+    coming = " Coming: this version refuses it." if is_coming(kind) else ""
+    yield f"{summary(kind)}{coming}\n"
+    hints = typing.get_type_hints(kind, include_extras=True)
+    rows = [_key(kind, info, hints[info.name]) for info in fields(kind) if info.name != "place"]
+    if any(meaning for *_, meaning in rows):
+        yield from table(("key", "value", "default", "meaning"), rows)
+    else:
+        yield from table(("key", "value"), [row[:2] for row in rows])
+    yield ""
+
+
+def title(kind: type[Struct]) -> str:
+    """The heading of a mapping's section."""
+    tag = kind.__struct_config__.tag
+    if tag is None:
+        return TITLES[kind]
+    return f"`{tag}` ({'layer' if tag in LAYERS else 'target'})"
+
+
+def is_coming(kind: type[Struct]) -> bool:
+    """Whether this version refuses it."""
+    tag = PART_OF.get(kind, kind).__struct_config__.tag
+    return tag is not None and tag not in AVAILABLE
+
+
+def _key(kind: type[Struct], info: FieldInfo, hint: Any) -> tuple[str, ...]:  # noqa: ANN401
+    form = keys(kind)[info.encode_name].form
+    if isinstance(form, Maybe):
+        form = form.form
+    value = "a [predictor](#predictors)" if isinstance(form, Predictor) else expected(form)
+    coming = [what for key, what, _ in NOT_YET if kind is tree.Model and key == info.encode_name]
+    refused = f" Coming: this version refuses {coming[0]}." if coming else ""
+    return (f"`{info.encode_name}`", value, default(info), f"{description(hint)}{refused}")
+
+
+def description(hint: Any) -> str:  # noqa: ANN401 - any annotation
+    """What the tree says of a key."""
+    metas = [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta)]
+    return next((meta.description for meta in reversed(metas) if meta.description), "")
+
+
+def default(info: FieldInfo) -> str:
+    """How a key's default is written in a spec."""
+    value = info.default
+    if value is NODEFAULT:
+        value = info.default_factory() if info.default_factory is not NODEFAULT else NODEFAULT
+    match value:
+        case _ if value is NODEFAULT:
+            return "required"
+        case None:
+            return "none"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case StrEnum():
+            return f"`{value.value}`"
+        case tuple() | list():
+            return f"`[{', '.join(map(str, value))}]`"
+        case dict():
+            return "`{}`"
+        case Struct():
+            return "see there"
+        case float():
+            return f"`{value:.15g}`"
+        case _:
+            return f"`{value}`"
+
+
+# --- the patterns ------------------------------------------------------------------------
+
+OTHER_FEATURES: Final = (
+    ("[single predictor](docs/patterns/single.md)", "Serve one model.", True),
+    ("remote models", "Serve a model that runs behind a URL.", False),
+)
+
+
+def patterns_part() -> str:
+    """What can be composed, and what of it is there, for the README."""
+    single, remote = OTHER_FEATURES
+    listed = [single]
+    for name, kind in sorted(
+        {**TARGETS, **LAYERS}.items(), key=lambda one: one[0] not in AVAILABLE
+    ):
+        shown = f"[`{name}`](docs/patterns/{name}.md)" if name in AVAILABLE else f"`{name}`"
+        listed.append((shown, summary(kind), name in AVAILABLE))
+    listed.append(remote)
+    rows = [(name, what, "available" if there else "coming") for name, what, there in listed]
+    return "\n".join(table(("pattern", "what it does", "state"), rows))
+
+
+# --- the errors --------------------------------------------------------------------------
+
+
+def error_classes() -> list[type[errors.PenstockError]]:
+    """Every error of ours, in the order of their definition, core's first."""
+    for module in pkgutil.walk_packages(penstock.__path__, "penstock."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    return list(_below(errors.PenstockError))
+
+
+def _below(kind: type[errors.PenstockError]) -> Iterator[type[errors.PenstockError]]:
+    yield kind
+    ours = sorted(kind.__subclasses__(), key=lambda one: one.__module__ != errors.__name__)
+    for one in ours:
+        if one.__module__.startswith("penstock."):
+            yield from _below(one)
+
+
+def errors_part() -> str:
+    rows = []
+    for kind in error_classes():
+        retry = "yes" if getattr(kind, "retryable", False) else "no"
+        depth = "· " * (len(kind.__mro__) - len(errors.PenstockError.__mro__))
+        rows.append(
+            (f"{depth}`{kind.__name__}`", f"`{kind.code}`", _status(kind), retry, summary(kind))
+        )
+    return "\n".join(table(("class", "code", "status", "retry", "meaning"), rows))
+
+
+def _status(kind: type[errors.PenstockError]) -> str:
+    found = (STATUS[one] for one in kind.__mro__ if one in STATUS)
+    return next(map(str, found), "none")
+
+
+# --- HTTP --------------------------------------------------------------------------------
+
+ENDPOINTS: Final[Mapping[str, str]] = {
+    "POST /predict": "The prediction.",
+    "POST /predict/label": "The same with a label in place of the scores.",
+    "GET /predict/test": "The answer for the model's own sample.",
+    "GET /predict/test/label": "The same with a label in place of the scores.",
+    "GET /metadata": "What the route takes and gives, from the model's own signature.",
+    "GET /label": "The class names by column.",
+    "GET /health/all": "The health of each arm, or of the one model. Always 200.",
+    "GET /health/pred": "The health of the target that this request would be routed to.",
+    "POST /predict/{id}": "As `/predict`, with the client's request id; the answer has `job_id`.",
+    "POST /predict-label/{id}": "As `/predict/label`, with the client's request id.",
+    "GET /predict-test/{id}": "As `/predict/test`, with the client's request id.",
+    "GET /predict-test-label/{id}": "As `/predict/test/label`, with the client's request id.",
+    "GET /health": "The process is live.",
+    "GET /health/ready": "The spec is applied and all its models are open.",
+}
+OF_FAN_OUTS: Final = ("GET /predict/get/test", "GET /predict/post/test")
+
+
+def endpoints() -> list[str]:
+    """Every method and path of a route."""
+    operations = PathTable()
+    serve_operations(operations, "")
+    served = operations._fixed  # noqa: SLF001 - the table is what is documented here
+    return [
+        *(f"{method} {path}" for method, path, _ in plain.FIXED),
+        *(f"{method} {path}{{id}}" for method, path, _ in plain.WITH_ID),
+        *(f"{method} {path}" for path, methods in served.items() for method in methods),
+    ]
+
+
+def endpoints_part() -> str:
+    rows = [(f"`{endpoint}`", ENDPOINTS[endpoint]) for endpoint in endpoints()]
+    rows += [(f"`{one}`", "As `/predict/test`; fan-outs only.") for one in OF_FAN_OUTS]
+    return "\n".join(table(("request", "answer"), rows))
+
+
+# --- limits ------------------------------------------------------------------------------
+
+LIMIT_NAMES: Final = re.compile(
+    r"(MAX|LARGE|LINGER|INLINE|PROCESS|THREAD|LOOP)_[A-Z_]+|[A-Z]+_TIMEOUT_M?S|DRAIN_S|TRY_OUT_S"
+    r"|KEEP_ALIVE_S|BACKLOG|SWEEP_S|DEFAULT_LIMIT|BODY_TIMEOUT_S|MAX_BYTES|ANSWERING_S"
+)
+LIMITS: Final[Mapping[str, tuple[str, str]]] = {
+    "gateway.lane.MAX_HEAD_BYTES": ("head of a request", "bytes"),
+    "gateway.lane.HEAD_TIMEOUT_S": ("time for a request's head", "s"),
+    "gateway.body.BODY_TIMEOUT_S": ("time for a request's body", "s"),
+    "gateway.body.LINGER_S": ("how long the rest of a refused body is read and thrown away", "s"),
+    "gateway.body.LINGER_BYTES": ("how much of a refused body is thrown away", "bytes"),
+    "gateway.lane.KEEP_ALIVE_S": ("idle connection", "s"),
+    "gateway.server.SWEEP_S": ("how often slow connections are looked for", "s"),
+    "gateway.server.MAX_CONNECTIONS": ("connections at once; 503 beyond", ""),
+    "gateway.server.BACKLOG": ("connections waiting to be accepted", ""),
+    "gateway.server.DRAIN_S": ("time for requests under way after a stop signal", "s"),
+    "gateway.plain.MAX_TIMEOUT_MS": ("largest `x-timeout-ms`", "ms"),
+    "gateway.plain.HEALTH_TIMEOUT_S": ("time for an arm's health in `/health/all`", "s"),
+    "gateway.fields.MAX_QUERY_FIELDS": ("query parameters, where a route reads them", ""),
+    "gateway.decode.LARGE_BYTES": ("a larger body is decoded in a process of its own", "bytes"),
+    "gateway.decode.MAX_WAITING": ("large bodies waiting to be decoded; 503 beyond", ""),
+    "gateway.answers.LARGE_VALUES": ("values in an answer; more are encoded in pieces", ""),
+    "core.ids.MAX_ID_LENGTH": ("characters of a request id", ""),
+    "core.background.DEFAULT_LIMIT": ("background work at once; more is dropped and counted", ""),
+    "graph.build.MAX_DEPTH": ("patterns within one another, routes followed", ""),
+    "graph.open.DRAIN_S": ("time for background work to end at close", "s"),
+    "graph.open.SAMPLE_TIMEOUT_S": ("time for a route's sample at the start", "s"),
+    "graph.open.MAX_LABELS_BYTES": ("labels file", "bytes"),
+    "spec.read.MAX_BYTES": ("spec file", "bytes"),
+    "spec.compose.MAX_NODES": ("values in a spec file", ""),
+    "spec.compose.MAX_DEPTH": ("lists and mappings within one another in a spec file", ""),
+    "patterns.fan_out.ANSWERING_S": ("most that a fan-out keeps back for combining", "s"),
+    "runtimes.running.MAX_QUEUED_ROWS": ("rows waiting for one model; 503 beyond", ""),
+    "runtimes.probe.MAX_BATCH_ROWS": ("rows in one run", ""),
+    "runtimes.probe.THREAD_BATCH_ROWS": ("rows that a run in a thread may always have", ""),
+    "runtimes.probe.INLINE_LIMIT_S": ("a model that takes longer runs in a thread", "s"),
+    "runtimes.probe.LOOP_SLICE_S": ("how long a run may hold the loop", "s"),
+    "runtimes.probe.THREAD_SLICE_S": ("how long a run may hold the thread", "s"),
+    "runtimes.callable.PROCESS_LIMIT_S": ("a callable that takes longer runs in a process", "s"),
+    "runtimes.callable.TRY_OUT_S": ("time for a callable's sample at the start", "s"),
+}
+
+
+def limits_in_code() -> list[str]:
+    """Every constant of the source that bounds something, as `room.module.NAME`."""
+    source = ROOT / "src" / "penstock"
+    found = []
+    for path in sorted(source.rglob("*.py")):
+        module = ".".join(path.relative_to(source).with_suffix("").parts)
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            target = (
+                getattr(statement, "target", None) or (getattr(statement, "targets", [None])[0])
+            )
+            if isinstance(target, ast.Name) and LIMIT_NAMES.fullmatch(target.id):
+                found.append(f"{module}.{target.id}")
+    return found
+
+
+def limits_part() -> str:
+    there = limits_in_code()
+    unknown = [name for name in there if name not in LIMITS]
+    gone = [name for name in LIMITS if name not in there]
+    if unknown or gone:
+        raise SystemExit(f"LIMITS in {__file__}: add {unknown}, take out {gone}")
+    rows = [_spec_limit(info) for info in fields(tree.Limits) if info.name != "place"]
+    for name, (what, unit) in LIMITS.items():
+        module, _, constant = name.rpartition(".")
+        value = getattr(importlib.import_module(f"penstock.{module}"), constant)
+        rows.append((what, f"{value:,.15g} {unit}".strip(), f"`{name}`"))
+    return "\n".join(table(("limit", "value", "where it is set"), rows))
+
+
+def _spec_limit(info: FieldInfo) -> tuple[str, ...]:
+    hint = typing.get_type_hints(tree.Limits, include_extras=True)[info.name]
+    what = description(hint).rstrip(".")
+    return (
+        what[0].lower() + what[1:],
+        f"{info.default:,.15g}",
+        f"spec: `limits.{info.encode_name}`",
+    )
+
+
+# --- the command line --------------------------------------------------------------------
+
+
+def verbs() -> Mapping[str, argparse.ArgumentParser]:
+    """The parser of each verb."""
+    actions = parser()._actions  # noqa: SLF001 - argparse has no other way to list them
+    (chosen,) = (one for one in actions if isinstance(one, argparse._SubParsersAction))  # noqa: SLF001
+    choices: Mapping[str, argparse.ArgumentParser] = chosen.choices
+    return choices
+
+
+def cli_part() -> str:
+    os.environ["COLUMNS"] = "88"  # the help is as wide as the terminal
+    shown = [f"## penstock\n\n```text\n{parser().format_help()}```\n"]
+    shown += [f"## penstock {n}\n\n```text\n{one.format_help()}```\n" for n, one in verbs().items()]
+    return "\n".join(shown).rstrip("\n")
+
+
+# --- the answers -------------------------------------------------------------------------
+
+
+def answers_part() -> str:
+    """Every case of the golden table, as far as one row and the two main paths."""
+    if not GOLDEN_ANSWERS.exists():
+        return "The table has not been made yet."
+    _, *sections = re.split(r"^## ", GOLDEN_ANSWERS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return "\n\n".join("\n".join(_answers(section)) for section in sections)
+
+
+def _answers(section: str) -> Iterator[str]:
+    heading, *cases = re.split(r"^### ", section, flags=re.MULTILINE)
+    yield f"## {heading.strip()}\n"
+    yield from table(("what", "`/predict`", "`/predict/label`"), map(_case, cases))
+
+
+def _case(case: str) -> tuple[str, ...]:
+    name = case.splitlines()[0]
+    paths = ("POST /predict", "POST /predict/label")
+    return (name, *(_answer(case, path) for path in paths))
+
+
+def _answer(case: str, path: str) -> str:
+    found = re.search(rf"^(?:{path}(?:, one row)?|refused): (.*)$", case, re.MULTILINE)
+    if found is None:
+        return "none"
+    return f"`` {found[1]} ``" if "`" in found[1] else f"`{found[1]}`"
+
+
+# --- all together ------------------------------------------------------------------------
+
+PARTS: Final[Mapping[str, Callable[[], str]]] = {
+    "answers": answers_part,
+    "cli": cli_part,
+    "endpoints": endpoints_part,
+    "errors": errors_part,
+    "limits": limits_part,
+    "patterns": patterns_part,
+    "spec": spec_part,
+}
+
+
+def summary(kind: type) -> str:
+    """The first paragraph of a class's docstring, in one line."""
+    text = (kind.__doc__ or "").split("\n\n")[0]
+    return " ".join(text.split())
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield _line(head)
+    yield _line(("---",) * len(head))
+    for row in rows:
+        yield _line(row)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def pages() -> list[Path]:
+    """Every page that may have generated parts."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def renewed(text: str) -> str:
+    """The text of a page with its generated parts made anew."""
+
+    def part(found: re.Match[str]) -> str:
+        return f"{found['begin']}\n{PARTS[found['name']]()}\n\n{found['end']}"
+
+    return PART.sub(part, text)
+
+
+def main(arguments: list[str]) -> int:
+    options = argparse.ArgumentParser(description="Write the generated parts of the docs anew.")
+    options.add_argument(
+        "--check", action="store_true", help="write nothing, say what would change"
+    )
+    check = options.parse_args(arguments).check
+    stale = 0
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        made = renewed(text)
+        if made == text:
+            continue
+        stale += 1
+        name = page.relative_to(ROOT)
+        print(f"{name} is out of date: run `make docs`" if check else f"{name} written")
+        if not check:
+            page.write_text(made, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

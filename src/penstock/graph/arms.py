@@ -1,0 +1,154 @@
+"""What a fan_out's arms have to be for it to answer, and what is then known of the whole.
+
+The spec's check has compared models; here all that can be an arm is looked at: constants, fan_outs
+within fan_outs, models of which the columns are not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, assert_never
+
+import numpy as np
+
+from penstock.core.predictor import Description, TensorSpec
+from penstock.core.values import AnswerKind, Array
+from penstock.patterns.fan_out import DEFAULT_THRESHOLD
+from penstock.spec import tree
+
+COMBINED: Final = frozenset({tree.Aggregate.MEAN, tree.Aggregate.VOTE, tree.Aggregate.WEIGHTED})
+"""The aggregates that take all columns of all arms; the others take one column of each."""
+
+
+def arm_problems(target: tree.FanOut, arms: Mapping[str, Description]) -> Iterator[str]:
+    """Yield what keeps arms from being answered together, each with its place.
+
+    Args:
+        target: the fan_out.
+        arms: those that are on.
+    """
+    combined = target.aggregate in COMBINED
+    scored = combined or target.aggregate is tree.Aggregate.LABEL or is_binary(target)
+    for name, arm in arms.items():
+        place = target.arms[name].place
+        if has_columns(arm):
+            problem = "" if combined else _positive_problem(target.positive, arm)
+        else:
+            problem = f"scores by column are needed here, and {arm.name} has none" if scored else ""
+        if problem:
+            yield f"{place}: {problem}"
+        elif combined and columns_of(arm) is None:
+            yield f"{place}: {_unknown(arm)}"
+    known = {name: count for name, arm in arms.items() if (count := columns_of(arm)) is not None}
+    if combined and len(set(known.values())) > 1:
+        counts = ", ".join(f"{name} {count}" for name, count in known.items())
+        yield f"{target.place}: {target.aggregate} needs arms with the same columns: {counts}"
+
+
+def _positive_problem(positive: int | str, arm: Description) -> str:
+    if isinstance(positive, str):
+        known = positive in arm.labels
+        return "" if known else f"{arm.name} has no class {positive!r}, which is to be positive"
+    columns = columns_of(arm)
+    if columns is None:
+        return _unknown(arm) if positive else ""
+    if positive < columns:
+        return ""
+    return f"column {positive} is to be positive, and {arm.name} has {columns}, the first is 0"
+
+
+def _unknown(arm: Description) -> str:
+    return f"how many scores {arm.name} gives is not known: give it a sample"
+
+
+def has_columns(description: Description) -> bool:
+    """Tell whether the answer is scores by row and column."""
+    return description.kind is AnswerKind.SCORES and len(description.outputs[0].shape) == 2
+
+
+def columns_of(description: Description) -> int | None:
+    """Return how many scores a row gets, or None where it gets none or that is not known."""
+    if not has_columns(description):
+        return None
+    columns = description.outputs[0].shape[-1]
+    return columns if columns > 0 else len(description.labels) or None
+
+
+def is_binary(target: tree.FanOut) -> bool:
+    """Tell whether a fan-out answers 0 or 1: any threshold makes it so."""
+    return target.default_threshold is not None or any(
+        arm.threshold is not None for arm in target.arms.values()
+    )
+
+
+def threshold_of(target: tree.FanOut, arm: tree.FanOutArm) -> float | None:
+    """Return an arm's threshold; None where the fan-out answers scores."""
+    if arm.threshold is not None:
+        return arm.threshold
+    if not is_binary(target):
+        return None
+    return DEFAULT_THRESHOLD if target.default_threshold is None else target.default_threshold
+
+
+def positive_column(positive: int | str, description: Description) -> int:
+    """Return the column of an arm's scores that means yes; 0 where it has no such class."""
+    if isinstance(positive, int):
+        return positive
+    return description.labels.index(positive) if positive in description.labels else 0
+
+
+def required_arms(policy: tree.Policy, on: int) -> int:
+    """Return how many of the arms that are on must answer."""
+    if isinstance(policy, tree.Quorum):
+        return policy.arms
+    return on if policy == "all" else 1
+
+
+def shared_labels(arms: Sequence[Description]) -> tuple[str, ...]:
+    """Return the labels of the arms that have any, where those agree."""
+    labels = {arm.labels for arm in arms if arm.labels}
+    return labels.pop() if len(labels) == 1 else ()
+
+
+def describe_fan_out(target: tree.FanOut, arms: Mapping[str, Description]) -> Description:
+    """Return the description of a fan_out of these arms, those that are on."""
+    kind = _kind(target)
+    inputs = widest_input(list(arms.values()))
+    sample = next((arm.sample for arm in arms.values() if arm.sample is not None), None)
+    if sample is not None and inputs:
+        sample = _as_written(sample, inputs[0].datatype)
+    outputs: tuple[TensorSpec, ...] = ()
+    labels = tuple(arms)
+    if kind is AnswerKind.SCORES:
+        columns = columns_of(next(iter(arms.values())))
+        assert columns is not None  # `arm_problems` has seen to that
+        outputs = (TensorSpec("scores", "float64", (-1, columns)),)
+        labels = shared_labels(list(arms.values()))
+    return Description("fan_out", kind, "", inputs, outputs, labels, sample, arms)
+
+
+def _as_written(sample: Array, datatype: str) -> Array:
+    """Change a sample's datatype; its 5.1 stays 5.1 and becomes no 5.099999904632568."""
+    return sample if sample.dtype == datatype else sample.astype(np.str_).astype(datatype)
+
+
+def _kind(target: tree.FanOut) -> AnswerKind:
+    match target.aggregate:
+        case tree.Aggregate.KEYED:
+            return AnswerKind.BINARY if is_binary(target) else AnswerKind.KEYED
+        case tree.Aggregate.LABEL:
+            return AnswerKind.BEST
+        case tree.Aggregate.MEAN | tree.Aggregate.VOTE | tree.Aggregate.WEIGHTED:
+            return AnswerKind.SCORES
+        case _:
+            assert_never(target.aggregate)
+
+
+def widest_input(arms: Sequence[Description]) -> tuple[TensorSpec, ...]:
+    """Return the input that all arms can be given: the first's, in the widest datatype of all."""
+    inputs = [arm.inputs[0] for arm in arms if arm.inputs]
+    if not inputs:
+        return ()
+    widest = np.result_type(*(one.datatype for one in inputs)).name
+    shape = next((one.shape for one in inputs if -1 not in one.shape[1:]), inputs[0].shape)
+    return (TensorSpec(inputs[0].name, widest, shape),)

@@ -1,0 +1,106 @@
+"""Several quick models on the same rows, in one run: the arms of a fan-out, abreast.
+
+Asked one by one, each arm costs a request its own queue, promise and turn, which together cost more
+than the models. Models that run on the loop anyway are therefore run one after the other for all
+the requests of one pass, and each request gets all their answers at once. It is only ever a quicker
+way to the same answers: whatever is unusual (a model that fails, rows of another shape, more of
+them than belong on the loop, a full queue) is answered None, and the arms are asked one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import final
+
+import numpy as np
+
+from penstock.core.clock import Clock
+from penstock.core.errors import Overloaded, ServingError
+from penstock.core.predictor import InlineModel
+from penstock.core.values import (
+    AnswerKind,
+    Array,
+    Hop,
+    InferenceRequest,
+    InferenceResponse,
+)
+from penstock.runtimes.probe import LOOP_SLICE_S
+from penstock.runtimes.running import TickBatched
+
+
+def abreast_of(models: Sequence[InlineModel | None], clock: Clock) -> Abreast | None:
+    """Return what asks all the models in one run, or None where they cannot be.
+
+    They can if each runs on the loop, and all take the same rows and give scores of one shape.
+    """
+    inline = [model for model in models if model is not None and -1 not in model.rows.shape[1:]]
+    if len(inline) < max(2, len(models)):
+        return None
+    forms = {(m.rows.datatype, m.rows.shape[1:], m.datatype, m.columns) for m in inline}
+    return Abreast(inline, clock) if len(forms) == 1 else None
+
+
+@final
+class Abreast:
+    """Asks several models the same rows in one run.
+
+    Args:
+        models: of like rows and scores.
+        clock: tells the time.
+    """
+
+    def __init__(self, models: Sequence[InlineModel], clock: Clock) -> None:
+        self._models = tuple(models)
+        self._now_s = clock.now_s
+        self._dtype = np.dtype(models[0].rows.datatype)
+        self._row_shape = models[0].rows.shape[1:]
+        name = ", ".join(model.name for model in models)
+        most = 1 + int(LOOP_SLICE_S / sum(model.row_s for model in models))
+        self._runner = TickBatched(
+            self._run, model=name, max_rows=most, most_rows=most, large=_OneByOne(name)
+        )
+
+    async def __call__(self, request: InferenceRequest, /) -> Sequence[InferenceResponse] | None:
+        """Return the models' scores in their order, or None where they are to be asked singly."""
+        if len(request.tensors) != 1:
+            return None
+        (rows,) = request.tensors.values()
+        if rows.dtype != self._dtype or rows.shape[1:] != self._row_shape:
+            return None
+        started_s = self._now_s()
+        try:
+            table = await self._runner(rows, request.deadline_s)
+        except ServingError:
+            return None
+        ended_s = self._now_s()
+        if ended_s >= request.deadline_s:
+            return None
+        elapsed_s = ended_s - started_s
+        return [
+            InferenceResponse(
+                AnswerKind.SCORES,
+                {model.output: table[:, i]},
+                model.name,
+                model.version,
+                (Hop(model.hop, started_s, elapsed_s),),
+            )
+            for i, model in enumerate(self._models)
+        ]
+
+    def _run(self, rows: Array) -> Array:
+        """Run all models: rows `[n, ...]` to scores `[n, models, columns]`."""
+        return np.stack([model.run(rows) for model in self._models], axis=1)
+
+
+@final
+class _OneByOne:
+    """Stands where a runner for large requests would: those are asked one model at a time."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, rows: Array, deadline_s: float, /) -> Awaitable[Array]:
+        raise Overloaded(self._name, len(rows), "rows")
+
+    def close(self) -> None:
+        """Nothing waits here."""

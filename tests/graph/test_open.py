@@ -1,0 +1,512 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from penstock.core.clock import SystemClock
+from penstock.core.errors import ModelFileError, NotReady, SpecError
+from penstock.core.model import ModelSource
+from penstock.core.predictor import Description
+from penstock.core.record import Record, Role
+from penstock.core.values import AnswerKind, InferenceRequest, InferenceResponse
+from penstock.graph.open import (
+    MAX_LABELS_BYTES,
+    Graph,
+    open_graph,
+    read_labels,
+    runtime_for,
+)
+from penstock.runtimes.callable import open_callable
+from penstock.runtimes.onnx import open_onnx
+from penstock.spec import tree
+from penstock.spec.decode import decode
+from penstock.spec.read import read_text
+from tests.support import IRIS, ManualClock, hops, settle
+
+ROOT: Final = Path(__file__).parents[2]
+MODELS: Final = ROOT / "models"
+PATIENCE_S: Final = 60.0
+
+
+def spec_of(text: str) -> tree.Spec:
+    spec, problems = decode(read_text(textwrap.dedent(text).replace("MODELS", str(MODELS)), {}))
+    assert problems == ()
+    assert spec is not None
+    return spec
+
+
+def asking(graph: Graph, *, labelled: bool = False, rows: Any = (IRIS,)) -> InferenceRequest:  # noqa: ANN401
+    deadline_s = graph.clock.now_s() + PATIENCE_S
+    data = np.array(rows, dtype=np.float32)
+    return InferenceRequest("mine", "iris", {"data": data}, deadline_s, 7, labelled)
+
+
+IRIS_SPEC: Final = """
+    models:
+      svc:
+        path: MODELS/iris_svc.onnx
+        labels: MODELS/iris_labels.json
+        sample: [[5.1, 3.5, 1.4, 0.2]]
+      setosa: {path: MODELS/iris_setosa.onnx, sample: [[5.1, 3.5, 1.4, 0.2]]}
+      ocs: {path: MODELS/iris_ocs.onnx}
+    routes:
+      iris: svc
+      sure: [{timeout: {timeout_s: 60}}, {threshold: {min: 0.5}}, svc]
+      many: {fan_out: {arms: {a: svc, b: {use: setosa, state: observe}, c: setosa}}}
+      fixed: {constant: {answer: setosa}}
+      odd: ocs
+    default: iris
+    limits: {max_rows: 7}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_modules() -> Iterator[None]:
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.startswith("graph_code_")]:
+        del sys.modules[name]
+
+
+def code(folder: Path, name: str, text: str) -> str:
+    """Write the user's module, and return its name."""
+    module = f"graph_code_{folder.name}_{name}"
+    (folder / f"{module}.py").write_text(textwrap.dedent(text), encoding="utf-8")
+    return module
+
+
+# --- opening -----------------------------------------------------------------------------
+
+
+async def test_routes_open_in_the_specs_order() -> None:
+    async with open_graph(spec_of(IRIS_SPEC), folder=MODELS) as graph:
+        assert list(graph.routes) == ["iris", "sure", "many", "fixed", "odd"]
+        assert list(graph.models) == ["svc", "setosa", "ocs"]
+        assert graph.default == "iris"
+        assert graph.limits.max_rows == 7
+        assert isinstance(graph.clock, SystemClock)
+        assert graph.recorder is None
+        for name, route in graph.routes.items():
+            assert route.name == route.description.name == name
+            answer = await route.node.predictor(asking(graph))
+            assert answer.kind is route.description.kind
+
+
+async def test_a_route_answers_its_own_sample() -> None:
+    async with open_graph(spec_of(IRIS_SPEC), folder=MODELS) as graph:
+        answer = graph.routes["iris"].sample_answer
+        assert answer is not None
+        assert answer.kind is AnswerKind.SCORES
+        asked = await graph.routes["iris"].node.predictor(asking(graph))
+        assert answer.primary.tolist() == asked.primary.tolist()
+        many = graph.routes["many"].sample_answer
+        assert many is not None
+        assert list(many.arms) == ["a", "c"]
+        assert graph.routes["odd"].sample_answer is None
+        assert graph.routes["fixed"].sample_answer is None
+
+
+async def test_a_route_has_the_health_of_its_arms_or_of_its_one_model() -> None:
+    async with open_graph(spec_of(IRIS_SPEC), folder=MODELS) as graph:
+        arms = {name: list(route.node.arms) for name, route in graph.routes.items()}
+    assert arms == {
+        "iris": ["svc"],
+        "sure": ["svc"],
+        "many": ["a", "b", "c"],
+        "fixed": ["constant"],
+        "odd": ["ocs"],
+    }
+
+
+async def test_labels_are_the_files_or_the_specs(tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text('["a", "b", "c"]')
+    spec = spec_of("""
+        models:
+          file: {path: MODELS/iris_svc.onnx, labels: names.json}
+          list: {path: MODELS/iris_svc.onnx, labels: [d, e, f]}
+          none: {path: MODELS/iris_svc.onnx}
+        routes: {a: file, b: list, c: none}
+    """)
+    async with open_graph(spec, folder=tmp_path) as graph:
+        labels = [route.description.labels for route in graph.routes.values()]
+    assert labels == [("a", "b", "c"), ("d", "e", "f"), ()]
+
+
+async def test_a_models_keys_reach_its_runtime(tmp_path: Path) -> None:
+    module = code(tmp_path, "keys", "def predict(rows):\n    return rows * 2\n")
+    (tmp_path / "weights.bin").write_bytes(b"")
+    spec = spec_of(f"""
+        models:
+          code: {{runtime: '{module}:predict', path: weights.bin, execution: inline}}
+          output: {{path: MODELS/iris_ocs.onnx, output: label, execution: thread, threads: 2}}
+        routes: {{a: code, b: output}}
+    """)
+    async with open_graph(spec, folder=tmp_path) as graph:
+        assert graph.models["code"].running.startswith("inline")
+        assert graph.models["code"].description.source == "weights.bin"
+        assert graph.models["output"].running.startswith("in a thread")
+        assert graph.models["output"].description.outputs[0].name == "label"
+
+
+async def test_the_models_are_shown_before_anything_is_built() -> None:
+    shown: list[Mapping[str, Description]] = []
+
+    def refuse(descriptions: Mapping[str, Description]) -> None:
+        shown.append(descriptions)
+        raise SpecError(("not these",))
+
+    spec = spec_of("""
+        models: {svc: {path: MODELS/iris_svc.onnx}}
+        routes: {a: {split: {arms: {svc: 1}}}}
+    """)
+    with pytest.raises(SpecError, match=r"^not these$"):
+        async with open_graph(spec, folder=MODELS, check_models=refuse):
+            pass
+    assert {name: one.name for name, one in shown[0].items()} == {"svc": "svc"}
+
+
+async def test_what_is_not_available_is_refused() -> None:
+    spec = spec_of("""
+        models: {svc: {path: MODELS/iris_svc.onnx}}
+        routes: {a: {split: {arms: {svc: 1}}}}
+    """)
+    with pytest.raises(SpecError) as caught:
+        async with open_graph(spec, folder=MODELS):
+            pass
+    assert caught.value.problems == ("routes.a.split: split is not available in this version",)
+
+
+async def test_a_route_that_fails_on_its_own_sample(tmp_path: Path) -> None:
+    module = code(
+        tmp_path,
+        "second",
+        """
+        def predict(rows):
+            if (rows == 13).any():
+                raise ValueError("13 brings bad luck")
+            return rows
+        """,
+    )
+    spec = spec_of(f"""
+        models: {{m: {{runtime: '{module}:predict', sample: [[1], [13]]}}}}
+        routes: {{a: m}}
+    """)
+    with pytest.raises(SpecError) as caught:
+        async with open_graph(spec, folder=tmp_path):
+            pass
+    (problem,) = caught.value.problems
+    assert problem == "routes.a: fails on its own sample: model m raised an error"
+
+
+# --- closing -----------------------------------------------------------------------------
+
+TELLING: Final = """
+    import os
+    from pathlib import Path
+
+    class Model:
+        def load(self, path):
+            Path(path).write_text(str(os.getpid()))
+
+        def predict(self, rows):
+            return rows
+"""
+
+
+async def test_what_fails_closes_what_was_opened_before(tmp_path: Path) -> None:
+    module = code(tmp_path, "telling", TELLING)
+    spec = spec_of(f"""
+        models:
+          slow: {{path: MODELS/iris_svc.onnx, execution: thread}}
+          process: {{runtime: '{module}:Model', path: pid, execution: process}}
+          missing: {{path: none.onnx}}
+        routes: {{a: process, b: missing}}
+    """)
+    with pytest.raises(ModelFileError, match="there is no such file"):
+        async with open_graph(spec, folder=tmp_path):
+            pass
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+async def test_what_fails_late_closes_threads_and_processes(tmp_path: Path) -> None:
+    module = code(tmp_path, "telling", TELLING)
+    spec = spec_of(f"""
+        models:
+          slow: {{path: MODELS/iris_svc.onnx, execution: thread, sample: [[5.1, 3.5, 1.4, 0.2]]}}
+          process: {{runtime: '{module}:Model', path: pid, execution: process, sample: [[1, 2]]}}
+        routes: {{a: slow, b: process, c: {{split: {{arms: {{slow: 1}}}}}}}}
+    """)
+    began: list[str] = []
+
+    def look(descriptions: Mapping[str, Description]) -> None:
+        began.append((tmp_path / "pid").read_text())
+
+    with pytest.raises(SpecError, match="not available"):
+        async with open_graph(spec, folder=tmp_path, check_models=look):
+            pass
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began[0]), 0)
+    for thread in threading.enumerate():
+        if thread.name.startswith("model-slow"):
+            thread.join(PATIENCE_S)
+    assert not any(thread.name.startswith("model-slow") for thread in threading.enumerate())
+
+
+async def test_closed_models_are_not_ready() -> None:
+    async with open_graph(spec_of(IRIS_SPEC), folder=MODELS) as graph:
+        pass
+    with pytest.raises(NotReady, match=r"^model svc is not ready$"):
+        await graph.routes["iris"].node.predictor(asking(graph))
+
+
+async def test_background_work_is_drained_before_the_models_close(tmp_path: Path) -> None:
+    pipe = tmp_path / "gate"
+    os.mkfifo(pipe)
+    held = f"""
+        def predict(rows):
+            with open({str(pipe)!r}) as gate:
+                gate.read()
+            return rows
+    """
+    module = code(tmp_path, "held", held)
+    spec = spec_of(f"""
+        models:
+          held: {{runtime: '{module}:predict', execution: thread}}
+          svc: {{path: MODELS/iris_svc.onnx}}
+        routes: {{a: {{fan_out: {{arms: {{x: svc, y: {{use: held, state: observe}}}}}}}}}}
+    """)
+    records: list[Record] = []
+
+    async def serving() -> Graph:
+        async with open_graph(spec, folder=tmp_path, recorder=records.append) as graph:
+            answer = await graph.routes["a"].node.predictor(asking(graph))
+            assert list(answer.arms) == ["x"]
+            return graph
+
+    closing = asyncio.ensure_future(serving())
+    end = await opened_to_read(pipe)
+    await settle()
+    assert not closing.done()  # it waits for the observed arm
+    os.close(end)
+    graph = await closing
+    (record,) = records
+    assert isinstance(record.outcome, InferenceResponse)
+    assert (record.role, record.request_id) == (Role.OBSERVE, "mine")
+    assert graph.background.running == 0
+
+
+async def test_a_user_of_the_graph_may_fail() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with open_graph(spec_of(IRIS_SPEC), folder=MODELS) as graph:
+            raise ZeroDivisionError
+    with pytest.raises(NotReady):
+        await graph.routes["iris"].node.predictor(asking(graph))
+
+
+async def test_opening_may_be_cancelled(tmp_path: Path) -> None:
+    pipe = tmp_path / "gate"
+    os.mkfifo(pipe)
+    module = code(
+        tmp_path,
+        "held",
+        f"""
+        import os
+        from pathlib import Path
+
+        class Model:
+            def load(self, path):
+                Path(path).write_text(str(os.getpid()))
+                with open({str(pipe)!r}) as gate:
+                    gate.read()
+
+            def predict(self, rows):
+                return rows
+        """,
+    )
+    spec = spec_of(f"""
+        models: {{m: {{runtime: '{module}:Model', path: pid, execution: process}}}}
+        routes: {{a: m}}
+    """)
+
+    async def opening() -> None:
+        async with open_graph(spec, folder=tmp_path):
+            pass
+
+    task = asyncio.ensure_future(opening())
+    end = await opened_to_read(pipe)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    os.close(end)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+async def opened_to_read(pipe: Path) -> int:
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            await asyncio.sleep(0)
+
+
+# --- abreast -----------------------------------------------------------------------------
+
+ABREAST: Final = """
+    models:
+      setosa: {path: MODELS/iris_setosa.onnx, execution: inline}
+      versicolor: {path: MODELS/iris_versicolor.onnx, execution: inline}
+    routes:
+      all: {fan_out: {arms: {setosa: setosa, versicolor: versicolor}}}
+      timed: {fan_out: {arms: {setosa: {use: setosa, timeout_s: 60}, versicolor: versicolor}}}
+"""
+
+
+class Quick(ManualClock):
+    """A clock on which whatever is done takes 10 us."""
+
+    def now_s(self) -> float:
+        now_s = super().now_s()
+        self.advance(10e-6)
+        return now_s
+
+
+async def test_quick_arms_run_abreast_give_the_same_answers() -> None:
+    rows = np.random.default_rng(3).uniform(0.1, 8.0, (5, 4))
+    async with open_graph(spec_of(ABREAST), folder=MODELS, clock=Quick()) as graph:
+        assert all(model.inline is not None for model in graph.models.values())
+        found = []
+        for name in ("all", "timed"):
+            predictor = graph.routes[name].node.predictor
+            answers = await asyncio.gather(
+                *(predictor(asking(graph, rows=rows[i:])) for i in range(5))
+            )
+            found.append(answers)
+    for together, singly in zip(*found, strict=True):
+        for arm in ("setosa", "versicolor"):
+            one, other = together.arms[arm], singly.arms[arm]
+            assert isinstance(one, InferenceResponse)
+            assert isinstance(other, InferenceResponse)
+            np.testing.assert_allclose(one.primary, other.primary, rtol=0, atol=1e-6)
+            assert (one.model, one.version, hops(one)) == (other.model, other.version, hops(other))
+
+
+# --- runtime_for -------------------------------------------------------------------------
+
+
+def source(path: str | None = None, runtime: str | None = None) -> ModelSource:
+    file = None if path is None else Path(path)
+    return ModelSource(name="m", folder=Path(), path=file, runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("of", "runtime"),
+    [
+        (source("a.onnx"), open_onnx),
+        (source("a.model", "onnx"), open_onnx),
+        (source(None, "code:predict"), open_callable),
+        (source("a.onnx", "code:predict"), open_callable),
+    ],
+)
+def test_a_runtime_goes_by_the_specs_word_or_the_files_ending(
+    of: ModelSource, runtime: object
+) -> None:
+    assert runtime_for(of) is runtime
+
+
+@pytest.mark.parametrize(
+    ("of", "where"),
+    [
+        (source("a.pkl"), "a.pkl"),
+        (source("a"), "a"),
+        (source("a.onnx", "sklearn"), "a.onnx"),
+        (source(None, "onnx"), "onnx"),
+        (source(None, "sklearn"), "sklearn"),
+    ],
+)
+def test_no_runtime_opens_other_things(of: ModelSource, where: str) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        runtime_for(of)
+    assert str(caught.value) == (
+        f"model m: {where}: no runtime opens this: give a .onnx file, or"
+        " `runtime: module:attribute`"
+    )
+
+
+# --- read_labels -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['["a", "b"]', '{"0": "a", "1": "b"}', '{"1": "b", "0": "a"}', '\ufeff["a", "b"]'],
+)
+def test_labels_are_a_list_or_go_by_column(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(content, encoding="utf-8")
+    assert read_labels("m", path) == ("a", "b")
+
+
+NAMES: Final = "the labels must be a list of names, or an object from column to name"
+KEYS: Final = 'the labels must have the keys "0", "1", ... without a gap'
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "the labels are not JSON"),
+        (b"setosa\nversicolor\n", "the labels are not JSON"),
+        (b'["a", ', "the labels are not JSON"),
+        (b'["\xff\xfe"]', "the labels are not JSON"),
+        (b"[" * 100_000, "the labels are not JSON"),
+        (b'"setosa"', NAMES),
+        (b"3", NAMES),
+        (b"null", NAMES),
+        (b"[1, 2]", NAMES),
+        (b'[["a"]]', NAMES),
+        (b'{"0": 1}', NAMES),
+        (b'{"0": {"0": "a"}}', NAMES),
+        (b'{"a": "0"}', KEYS),
+        (b'{"1": "a", "2": "b"}', KEYS),
+        (b'{"0": "a", "00": "b"}', KEYS),
+        (b'{"0": "a", "0": "b"}', "a column stands twice in the labels"),
+        (b"[]", "there are no labels in it"),
+        (b"{}", "there are no labels in it"),
+    ],
+)
+def test_labels_that_are_none(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "labels.json"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError) as caught:
+        read_labels("m", path)
+    assert str(caught.value) == f"model m: {path}: {what}"
+
+
+def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
+    large = tmp_path / "large.json"
+    with large.open("wb") as file:
+        file.truncate(MAX_LABELS_BYTES + 1)
+    for path, what in [
+        (tmp_path / "none.json", "there is no such labels file"),
+        (tmp_path, "the labels cannot be read: is a directory"),
+        (large, "labels of over 16777216 bytes"),
+    ]:
+        with pytest.raises(ModelFileError) as caught:
+            read_labels("m", path)
+        assert str(caught.value) == f"model m: {path}: {what}"
+
+
+def test_the_demos_labels_are_read() -> None:
+    labels = read_labels("m", MODELS / "iris_labels.json")
+    assert labels == tuple(json.loads((MODELS / "iris_labels.json").read_text()).values())
