@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 SPEC = examples/iris.yaml
+PORT ?= 8000
 ARGS =
 
 SHELL = /bin/sh
@@ -33,8 +34,8 @@ setup: $(BASE) ## Install what serving needs into .venv
 
 setup-dev: $(DEV) ## Install what developing needs as well
 
-serve: $(BASE) ## Serve the demo on http://127.0.0.1:8000 (SPEC=..., ARGS=...)
-	$(BIN)/penstock serve $(SPEC) --host 127.0.0.1 --port 8000 $(ARGS)
+serve: $(BASE) ## Serve the demo on 127.0.0.1:8000 (PORT=..., SPEC=..., ARGS=...)
+	$(BIN)/penstock serve $(SPEC) --host 127.0.0.1 --port $(PORT) $(ARGS)
 
 test: $(DEV) ## Run the tests (ARGS=... go to pytest)
 	$(BIN)/python -m pytest $(ARGS)

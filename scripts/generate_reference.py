@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import importlib
+import json
 import os
 import pkgutil
 import re
@@ -84,12 +86,22 @@ def _parts(whole: type[Struct]) -> list[type[Struct]]:
     return [part for part, owner in PART_OF.items() if owner is whole]
 
 
+COMING: Final = """## Coming
+
+What follows can be written and is checked, but is not served yet: this version refuses it with a
+sentence that says so.
+"""
+
+
 def spec_part() -> str:
-    return "\n".join("\n".join(_record(kind)) for kind in records())
+    there = [_record(kind, "##") for kind in records() if not is_coming(kind)]
+    coming = [_record(kind, "###") for kind in records() if is_coming(kind)]
+    sections = ["\n".join(section) for section in (*there, [COMING], *coming)]
+    return "\n".join(sections).rstrip("\n")
 
 
-def _record(kind: type[Struct]) -> Iterator[str]:
-    yield f"## {title(kind)}\n"
+def _record(kind: type[Struct], level: str) -> Iterator[str]:
+    yield f"{level} {title(kind)}\n"
     coming = " Coming: this version refuses it." if is_coming(kind) else ""
     yield f"{summary(kind)}{coming}\n"
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -203,10 +215,30 @@ def errors_part() -> str:
     for kind in error_classes():
         retry = "yes" if getattr(kind, "retryable", False) else "no"
         depth = "· " * (len(kind.__mro__) - len(errors.PenstockError.__mro__))
-        rows.append(
-            (f"{depth}`{kind.__name__}`", f"`{kind.code}`", _status(kind), retry, summary(kind))
-        )
+        meaning = summary(kind)
+        if is_unused(kind):
+            meaning += " Coming: nothing raises it yet."
+        rows.append((f"{depth}`{kind.__name__}`", f"`{kind.code}`", _status(kind), retry, meaning))
     return "\n".join(table(("class", "code", "status", "retry", "meaning"), rows))
+
+
+def is_unused(kind: type[errors.PenstockError]) -> bool:
+    """Whether nothing raises an error yet: no module but those that list all errors names it."""
+    return not kind.__subclasses__() and kind.__name__ not in _names_in_code()
+
+
+@functools.cache
+def _names_in_code() -> frozenset[str]:
+    source = ROOT / "src" / "penstock"
+    lists = (source / "core" / "errors.py", source / "gateway" / "status.py")
+    trees = [
+        ast.parse(path.read_text(encoding="utf-8"))
+        for path in source.rglob("*.py")
+        if path not in lists
+    ]
+    return frozenset(
+        node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)
+    )
 
 
 def _status(kind: type[errors.PenstockError]) -> str:
@@ -224,7 +256,7 @@ ENDPOINTS: Final[Mapping[str, str]] = {
     "GET /metadata": "What the route takes and gives, from the model's own signature.",
     "GET /label": "The class names by column.",
     "GET /health/all": "The health of each arm, or of the one model. Always 200.",
-    "GET /health/pred": "The health of the target that this request would be routed to.",
+    "GET /health/pred": "The health of the route as a whole. Always 200.",
     "POST /predict/{id}": "As `/predict`, with the client's request id; the answer has `job_id`.",
     "POST /predict-label/{id}": "As `/predict/label`, with the client's request id.",
     "GET /predict-test/{id}": "As `/predict/test`, with the client's request id.",
@@ -259,6 +291,7 @@ LIMIT_NAMES: Final = re.compile(
     r"(MAX|LARGE|LINGER|INLINE|PROCESS|THREAD|LOOP)_[A-Z_]+|[A-Z]+_TIMEOUT_M?S|DRAIN_S|TRY_OUT_S"
     r"|KEEP_ALIVE_S|BACKLOG|SWEEP_S|DEFAULT_LIMIT|BODY_TIMEOUT_S|MAX_BYTES|ANSWERING_S"
 )
+SPEC_UNITS: Final = {"max_body_bytes": "bytes", "max_rows": "rows", "timeout_s": "s"}
 LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "gateway.lane.MAX_HEAD_BYTES": ("head of a request", "bytes"),
     "gateway.lane.HEAD_TIMEOUT_S": ("time for a request's head", "s"),
@@ -267,28 +300,34 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "gateway.body.LINGER_BYTES": ("how much of a refused body is thrown away", "bytes"),
     "gateway.lane.KEEP_ALIVE_S": ("idle connection", "s"),
     "gateway.server.SWEEP_S": ("how often slow connections are looked for", "s"),
-    "gateway.server.MAX_CONNECTIONS": ("connections at once; 503 beyond", ""),
-    "gateway.server.BACKLOG": ("connections waiting to be accepted", ""),
+    "gateway.server.MAX_CONNECTIONS": ("connections at once; 503 beyond", "connections"),
+    "gateway.server.BACKLOG": ("connections waiting to be accepted", "connections"),
     "gateway.server.DRAIN_S": ("time for requests under way after a stop signal", "s"),
     "gateway.plain.MAX_TIMEOUT_MS": ("largest `x-timeout-ms`", "ms"),
     "gateway.plain.HEALTH_TIMEOUT_S": ("time for an arm's health in `/health/all`", "s"),
-    "gateway.fields.MAX_QUERY_FIELDS": ("query parameters, where a route reads them", ""),
+    "gateway.fields.MAX_QUERY_FIELDS": (
+        "query parameters, where a route reads them (coming)",
+        "parameters",
+    ),
     "gateway.decode.LARGE_BYTES": ("a larger body is decoded in a process of its own", "bytes"),
-    "gateway.decode.MAX_WAITING": ("large bodies waiting to be decoded; 503 beyond", ""),
-    "gateway.answers.LARGE_VALUES": ("values in an answer; more are encoded in pieces", ""),
-    "core.ids.MAX_ID_LENGTH": ("characters of a request id", ""),
-    "core.background.DEFAULT_LIMIT": ("background work at once; more is dropped and counted", ""),
-    "graph.build.MAX_DEPTH": ("patterns within one another, routes followed", ""),
+    "gateway.decode.MAX_WAITING": ("large bodies waiting to be decoded; 503 beyond", "bodies"),
+    "gateway.answers.LARGE_VALUES": ("values in an answer; more are encoded in pieces", "values"),
+    "core.ids.MAX_ID_LENGTH": ("length of a request id", "characters"),
+    "core.background.DEFAULT_LIMIT": (
+        "calls of observed arms at once; more are left out and counted",
+        "calls",
+    ),
+    "graph.build.MAX_DEPTH": ("patterns within one another, routes followed", "levels"),
     "graph.open.DRAIN_S": ("time for background work to end at close", "s"),
     "graph.open.SAMPLE_TIMEOUT_S": ("time for a route's sample at the start", "s"),
     "graph.open.MAX_LABELS_BYTES": ("labels file", "bytes"),
     "spec.read.MAX_BYTES": ("spec file", "bytes"),
-    "spec.compose.MAX_NODES": ("values in a spec file", ""),
-    "spec.compose.MAX_DEPTH": ("lists and mappings within one another in a spec file", ""),
+    "spec.compose.MAX_NODES": ("values in a spec file", "values"),
+    "spec.compose.MAX_DEPTH": ("lists and mappings within one another in a spec file", "levels"),
     "patterns.fan_out.ANSWERING_S": ("most that a fan-out keeps back for combining", "s"),
-    "runtimes.running.MAX_QUEUED_ROWS": ("rows waiting for one model; 503 beyond", ""),
-    "runtimes.probe.MAX_BATCH_ROWS": ("rows in one run", ""),
-    "runtimes.probe.THREAD_BATCH_ROWS": ("rows that a run in a thread may always have", ""),
+    "runtimes.running.MAX_QUEUED_ROWS": ("rows waiting for one model; 503 beyond", "rows"),
+    "runtimes.probe.MAX_BATCH_ROWS": ("rows in one run", "rows"),
+    "runtimes.probe.THREAD_BATCH_ROWS": ("rows that a run in a thread may always have", "rows"),
     "runtimes.probe.INLINE_LIMIT_S": ("a model that takes longer runs in a thread", "s"),
     "runtimes.probe.LOOP_SLICE_S": ("how long a run may hold the loop", "s"),
     "runtimes.probe.THREAD_SLICE_S": ("how long a run may hold the thread", "s"),
@@ -322,7 +361,7 @@ def limits_part() -> str:
     for name, (what, unit) in LIMITS.items():
         module, _, constant = name.rpartition(".")
         value = getattr(importlib.import_module(f"penstock.{module}"), constant)
-        rows.append((what, f"{value:,.15g} {unit}".strip(), f"`{name}`"))
+        rows.append((what, f"{value:,.15g} {unit}", f"`{name}`"))
     return "\n".join(table(("limit", "value", "where it is set"), rows))
 
 
@@ -331,7 +370,7 @@ def _spec_limit(info: FieldInfo) -> tuple[str, ...]:
     what = description(hint).rstrip(".")
     return (
         what[0].lower() + what[1:],
-        f"{info.default:,.15g}",
+        f"{info.default:,.15g} {SPEC_UNITS[info.name]}",
         f"spec: `limits.{info.encode_name}`",
     )
 
@@ -356,32 +395,51 @@ def cli_part() -> str:
 
 # --- the answers -------------------------------------------------------------------------
 
+REFUSED: Final = "What is refused at the start"
+ANSWER: Final = re.compile(
+    r"^\| `(?P<request>[A-Z]+ \S+)` \| (?P<one>(?:.+ )?)\| (?P<several>(?:.+ )?)\|$", re.MULTILINE
+)
+REFUSAL: Final = re.compile(r"(?P<status>[45]\d\d) `(?P<error>\{.*\})`")
+POSTED: Final = ("POST /predict", "POST /predict/label")
+SAMPLED: Final = ("GET /predict/test", "GET /predict/test/label")
+
 
 def answers_part() -> str:
-    """Every case of the golden table, as far as one row and the two main paths."""
-    if not GOLDEN_ANSWERS.exists():
-        return "The table has not been made yet."
+    """Every case of the golden table, as far as the two main paths and the rows that matter."""
     _, *sections = re.split(r"^## ", GOLDEN_ANSWERS.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return "\n\n".join("\n".join(_answers(section)) for section in sections)
+    return "\n\n".join(map(answers_section, sections))
 
 
-def _answers(section: str) -> Iterator[str]:
+def answers_section(section: str) -> str:
+    """One section of the golden table; what is refused has no answers and is shown as it stands."""
     heading, *cases = re.split(r"^### ", section, flags=re.MULTILINE)
-    yield f"## {heading.strip()}\n"
-    yield from table(("what", "`/predict`", "`/predict/label`"), map(_case, cases))
+    name, _, text = heading.partition("\n")
+    if name == REFUSED:
+        return f"## {name}\n\n{text.strip()}"
+    requests = POSTED if f"`{POSTED[0]}`" in section else SAMPLED
+    head = ("what", *(f"`{request.partition(' ')[2]}`" for request in requests))
+    return "\n".join((f"## {name}\n", *table(head, (_case(case, requests) for case in cases))))
 
 
-def _case(case: str) -> tuple[str, ...]:
+def _case(case: str, requests: Iterable[str]) -> tuple[str, ...]:
     name = case.splitlines()[0]
-    paths = ("POST /predict", "POST /predict/label")
-    return (name, *(_answer(case, path) for path in paths))
+    rows = ("several", "one") if "second row" in name else ("one", "several")
+    told = {
+        found["request"]: found[rows[0]].strip() or found[rows[1]].strip()
+        for found in ANSWER.finditer(case)
+    }
+    for request in requests:
+        if not told.get(request):
+            raise SystemExit(f"{GOLDEN_ANSWERS}: {name}: no answer to {request}")
+    return (name, *(_in_short(told[request]) for request in requests))
 
 
-def _answer(case: str, path: str) -> str:
-    found = re.search(rf"^(?:{path}(?:, one row)?|refused): (.*)$", case, re.MULTILINE)
-    if found is None:
-        return "none"
-    return f"`` {found[1]} ``" if "`" in found[1] else f"`{found[1]}`"
+def _in_short(answer: str) -> str:
+    """An answer as it stands; of an error, its status and code."""
+    refused = REFUSAL.fullmatch(answer)
+    if refused is None:
+        return answer
+    return f"{refused['status']} `{json.loads(refused['error'])['code']}`"
 
 
 # --- all together ------------------------------------------------------------------------

@@ -119,6 +119,16 @@ def test_the_type_checker_names_every_other_place(copy: Path) -> None:
     assert named == {(file, function) for file, function, _ in ROW.findall(GUIDE)}
 
 
+def test_the_guide_quotes_the_type_checker(copy: Path) -> None:
+    (quoted,) = (block.text.strip() for block in blocks(GUIDE) if block.language == "text")
+    printed = _run(copy, "mypy", "src/penstock").stdout
+    assert _without_line(quoted) in map(_without_line, printed.splitlines())
+
+
+def _without_line(text: str) -> str:
+    return re.sub(r":\d+:", ":", text, count=1)
+
+
 def test_the_type_checker_is_content_in_the_end(finished: Path) -> None:
     checked = _run(finished, "mypy", "src/penstock")
     assert MISSING.findall(checked.stdout) == []

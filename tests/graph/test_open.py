@@ -240,6 +240,28 @@ async def test_what_fails_closes_what_was_opened_before(tmp_path: Path) -> None:
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+async def test_all_models_that_cannot_be_opened_are_told_at_once(tmp_path: Path) -> None:
+    module = code(tmp_path, "telling", TELLING)
+    spec = spec_of(f"""
+        models:
+          process: {{runtime: '{module}:Model', path: pid, execution: process}}
+          missing: {{path: none.onnx}}
+          other: {{path: none.pkl}}
+          unlabelled: {{path: MODELS/iris_svc.onnx, labels: none.json}}
+        routes: {{a: process, b: missing, c: other, d: unlabelled}}
+    """)
+    with pytest.raises(SpecError) as caught:
+        async with open_graph(spec, folder=tmp_path):
+            pass
+    assert [problem.split(": ")[0] for problem in caught.value.problems] == [
+        "model missing",
+        "model other",
+        "model unlabelled",
+    ]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 async def test_what_fails_late_closes_threads_and_processes(tmp_path: Path) -> None:
     module = code(tmp_path, "telling", TELLING)
     spec = spec_of(f"""

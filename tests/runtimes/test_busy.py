@@ -267,7 +267,7 @@ async def test_what_waits_is_bounded() -> None:
     await settle()
     waiting = asyncio.ensure_future(busy(np.zeros((MAX_QUEUED_ROWS, 1)), LATER_S))
     await settle()
-    with pytest.raises(Overloaded, match=r"^the queue of model m is full"):
+    with pytest.raises(Overloaded, match="the queue of model m"):
         await busy(column(2), LATER_S)
     worker.answer(column(10))
     await settle()

@@ -8,20 +8,31 @@ from collections.abc import Iterable
 import numpy as np
 
 from penstock.core.predictor import Description, OpenModel, TensorSpec
+from penstock.gateway.app import prefixes
 from penstock.gateway.metadata import shortest
 from penstock.graph.build import input_of
 from penstock.graph.node import Route
 from penstock.graph.open import Graph
 
 
-def banner(graph: Graph, host: str, port: int) -> str:
-    """Return the models (inputs, outputs, labels), the routes, and a `curl` line that works."""
+def banner(graph: Graph, host: str, port: int, *, alone: bool = False) -> str:
+    """Return the models (inputs, outputs, labels), the routes, and a `curl` line to try.
+
+    Args:
+        graph: what is open.
+        host: listened on.
+        port: listened on.
+        alone: only the default route is served, at the root.
+    """
     at = f"http://{_for_url(host)}:{port}"
     lines = ["models"]
     lines += _columns(_model(name, model) for name, model in graph.models.items())
     lines += ["routes"]
+    served = {name: prefixes(name, graph.default, alone=alone) for name in graph.routes}
     lines += _columns(
-        _route(name, route, at, name == graph.default) for name, route in graph.routes.items()
+        (name, str(graph.routes[name].description.kind), _paths(at, where))
+        for name, where in served.items()
+        if where
     )
     tried = graph.routes[graph.default or next(iter(graph.routes))]
     lines += ["try", "  " + curl(tried, at, at_root=tried.name == graph.default)]
@@ -67,9 +78,8 @@ def _labels(description: Description) -> str:
     return f"labels {shown}" if shown else "no labels"
 
 
-def _route(name: str, route: Route, at: str, is_default: bool) -> tuple[str, ...]:
-    also = f"{at}/predict, " if is_default else ""
-    return (name, str(route.description.kind), f"{also}{at}/{name}/predict")
+def _paths(at: str, where: Iterable[str]) -> str:
+    return ", ".join(f"{at}{prefix}/predict" for prefix in sorted(where))
 
 
 def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:

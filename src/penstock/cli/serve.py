@@ -7,7 +7,6 @@ import asyncio
 import gc
 import json
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +88,6 @@ async def _serve(served: Served, listening: socket.socket, host: str) -> int:
         gc.collect()
         gc.freeze()  # what has been loaded stays: no collection need look at it again
         port = listening.getsockname()[1]
-        print(banner(gateway.graph, host, port), file=sys.stdout, flush=True)
+        print(banner(gateway.graph, host, port, alone=served.alone), flush=True)
         await server_for(gateway).serve(sockets=[listening])
     return 0

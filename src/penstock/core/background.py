@@ -21,9 +21,16 @@ class BackgroundScope:
 
     Args:
         limit: how much work may be under way at once.
+        on_fault: is told what ended work with an error, if anybody wants to know.
     """
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self,
+        limit: int = DEFAULT_LIMIT,
+        *,
+        on_fault: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self._on_fault = on_fault
         self.limit = limit
         self.started = 0
         self.dropped = 0
@@ -53,8 +60,12 @@ class BackgroundScope:
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.failed += 1
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        self.failed += 1
+        if self._on_fault is not None:
+            self._on_fault(error)
 
     async def close(self, drain_s: float) -> int:
         """Take no more work, let what runs end within `drain_s` seconds, cancel the rest.

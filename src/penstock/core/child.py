@@ -22,6 +22,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, cast, final
@@ -30,6 +31,8 @@ import msgspec
 
 Serve: TypeAlias = Callable[[Any], Any]
 """What a target returns: takes a decoded payload, returns something MessagePack can hold."""
+
+PARENT_CHECK_S: Final = 1.0
 
 _LENGTH: Final = struct.Struct("<Q")
 _encode = msgspec.msgpack.Encoder().encode
@@ -229,6 +232,13 @@ def main(fd: int) -> None:
             stream.flush()
 
 
+def _end_with(parent: int) -> None:  # pragma: no cover - runs in the child only
+    """End the child when its parent has gone, even if the function never returns."""
+    while os.getppid() == parent:
+        threading.Event().wait(PARENT_CHECK_S)
+    os._exit(1)
+
+
 def _read_frame(stream: Any) -> bytes | None:  # noqa: ANN401 - a BufferedRWPair
     header = stream.read(_LENGTH.size)
     if len(header) < _LENGTH.size:
@@ -261,6 +271,7 @@ class _Lazy:
 if __name__ == "__main__":  # pragma: no cover - runs in the child only
     try:
         os.nice(int(sys.argv[2]))
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         main(int(sys.argv[1]))
     except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         os._exit(0)

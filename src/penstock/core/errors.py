@@ -35,11 +35,14 @@ class to status.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from penstock.core.values import Hop
+
+
+_GIVE_LABELS: Final = "give its model `labels:` in the spec (or --labels)"
 
 
 class PenstockError(Exception):
@@ -177,8 +180,9 @@ class UnknownRoute(RequestError):
 
     code = "unknown_route"
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"nothing is served at {path!r}")
+    def __init__(self, path: str, routes: Sequence[str] = ()) -> None:
+        known = ", ".join(f"/{route}/" for route in routes)
+        super().__init__(f"nothing is served at {path!r}" + (f"; routes: {known}" if known else ""))
 
 
 class MethodNotAllowed(RequestError):
@@ -197,16 +201,18 @@ class NoSample(RequestError):
     code = "no_sample"
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"{model} has no sample: give its model a `sample:` in the spec")
+        super().__init__(
+            f"{model} has no sample: give its model a `sample:` in the spec (or --sample)"
+        )
 
 
 class NoLabels(RequestError):
-    """A label was asked for, and nothing names the model's classes."""
+    """A label was asked for, and nothing names the classes."""
 
     code = "no_labels"
 
-    def __init__(self, model: str) -> None:
-        super().__init__(f"{model} has no labels: give its model `labels:` in the spec")
+    def __init__(self, what: str, advice: str = _GIVE_LABELS) -> None:
+        super().__init__(f"{what} has no labels: {advice}")
 
 
 class Unavailable(ServingError):
@@ -241,7 +247,7 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
     def __init__(self, what: str, limit: int, unit: str) -> None:
-        super().__init__(f"{what} is full: {limit} {unit} are waiting already")
+        super().__init__(f"no room in {what}: at most {limit} {unit} wait; try again later")
 
 
 class BreakerOpen(Unavailable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
@@ -23,12 +24,14 @@ def is_integral(datatype: str) -> bool:
 
 
 def number_range(datatype: str) -> NumberRange:
-    """Return the least and the largest number that the datatype holds."""
+    """Return the least and the largest number that the datatype can take, rounded to its own."""
     if is_integral(datatype):
         whole = np.iinfo(datatype)
         return int(whole.min), int(whole.max)
-    floating = np.finfo(np.dtype(datatype))
-    return float(floating.min), float(floating.max)
+    largest = np.finfo(np.dtype(datatype)).max
+    half_a_step = (float(largest) - float(np.nextafter(largest, 0))) / 2  # rounds to the largest
+    bound = math.nextafter(float(largest) + half_a_step, 0.0)
+    return -bound, bound
 
 
 class RowReader:

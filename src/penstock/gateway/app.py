@@ -8,7 +8,6 @@ async with app.opened(): ...                   # ... whose lifespan then opens a
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -63,18 +62,16 @@ class Gateway:
         self._now_s = graph.clock.now_s
         self._new_id = (ids or IdSource()).new_id
         self._apart = ApartDecoder(graph.clock)
-        self._table = PathTable()
+        self._table = PathTable(tuple(graph.routes))
         tools = FaceTools(graph, self._apart, seeds or SeedSource())
         self.lane: dict[bytes, Lane] = {}
         for name, route in graph.routes.items():
             named = request_fields(served.spec.routes[name], served.spec)
             plain = PlainRoute(route, FieldReader(named), tools)
-            plain.serve_at(self._table, f"/{name}")
-            serve_operations(self._table, f"/{name}")
-            self.lane.update(plain.lane(f"/{name}"))
-            if name == graph.default:
-                plain.serve_at(self._table, "")
-                self.lane.update(plain.lane(""))
+            for prefix in prefixes(name, graph.default, alone=served.alone):
+                plain.serve_at(self._table, prefix)
+                serve_operations(self._table, prefix)
+                self.lane.update(plain.lane(prefix))
         serve_operations(self._table, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,14 +104,15 @@ class Gateway:
             await self._refuse(exchange, error)
         except ClientGone:
             pass  # nobody is left to answer
-        except Exception:  # noqa: BLE001 - the outermost layer: an answer, and the cause in the log
-            await self._fail(exchange)
+        except Exception as cause:  # noqa: BLE001 - the outermost layer: it answers and logs
+            await self._fail(exchange, cause)
 
     async def _refuse(self, exchange: Exchange, error: ServingError) -> None:
+        self.graph.faults.report_models(exchange.request_id, error)
         try:
             await exchange.answer_error(error)
-        except Exception:  # noqa: BLE001 - a message of a user's own may be no text at all
-            await self._fail(exchange)
+        except Exception as cause:  # noqa: BLE001 - a user's own message may be no text at all
+            await self._fail(exchange, cause)
 
     def _identify(self, exchange: Exchange) -> None:
         given = exchange.headers.get(b"x-request-id")
@@ -129,9 +127,8 @@ class Gateway:
     def _find_and_answer(self, exchange: Exchange) -> Awaitable[None]:
         return self._table.find(exchange)
 
-    async def _fail(self, exchange: Exchange) -> None:
-        print(f"request {exchange.request_id} failed:", file=sys.stderr)  # noqa: T201
-        traceback.print_exc()
+    async def _fail(self, exchange: Exchange, cause: Exception) -> None:
+        self.graph.faults.report(f"request {exchange.request_id}", cause)
         if not exchange.answered:
             await exchange.answer_error(InternalError())
 
@@ -189,6 +186,13 @@ class App:
                 await _not_open(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+
+def prefixes(route: str, default: str | None, *, alone: bool) -> tuple[str, ...]:
+    """Return where a route is served; `alone`: only the default one, only at the root."""
+    if alone:
+        return ("",) if route == default else ()
+    return (f"/{route}", "") if route == default else (f"/{route}",)
 
 
 @asynccontextmanager

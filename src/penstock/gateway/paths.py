@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar, final
 
 from penstock.core.errors import InvalidRequestId, MethodNotAllowed, UnknownRoute
@@ -16,6 +16,9 @@ H = TypeVar("H")
 
 NOT_IDS: Final = frozenset({"label", "test", "get", "post"})
 
+MOST_NAMED: Final = 20
+"""How many routes a 404 names."""
+
 COMING: Final = frozenset(
     {"admin", "dashboard", "docs", "feedback", "job", "metrics", "openapi.json", "v1", "v2"}
 )
@@ -24,9 +27,14 @@ COMING: Final = frozenset(
 
 @final
 class PathTable:
-    """Endpoints by path and method; paths that end in an id by what stands before it."""
+    """Endpoints by path and method; paths that end in an id by what stands before it.
 
-    def __init__(self) -> None:
+    Args:
+        routes: the names of what is served, for who asks for something else.
+    """
+
+    def __init__(self, routes: Sequence[str] = ()) -> None:
+        self._routes = tuple(routes)[:MOST_NAMED]
         self._fixed: dict[str, dict[str, Handler]] = {}
         self._with_id: dict[str, dict[str, IdHandler]] = {}
 
@@ -56,7 +64,7 @@ class PathTable:
         prefix, slash, request_id = exchange.path.rpartition("/")
         with_id = self._with_id.get(prefix + slash)
         if with_id is None or not request_id:
-            raise UnknownRoute(exchange.path[:256])
+            raise UnknownRoute(exchange.path[:256], self._routes)
         id_handler = _allowed(with_id, exchange)
         if request_id in NOT_IDS or not is_well_formed(request_id):
             raise InvalidRequestId("the path")

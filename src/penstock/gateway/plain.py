@@ -15,16 +15,15 @@ from penstock.core.errors import (
     ServingError,
 )
 from penstock.core.ids import SeedSource
-from penstock.core.record import Record, Role
-from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest, InferenceResponse
+from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest
 from penstock.gateway.answers import encode, encode_large
-from penstock.gateway.body import ClientGone, read_body
+from penstock.gateway.body import read_body
 from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.fields import FieldReader
 from penstock.gateway.metadata import labels, metadata
 from penstock.gateway.paths import PathTable
-from penstock.gateway.status import InternalError
+from penstock.gateway.recording import Recording
 from penstock.graph.build import input_of
 from penstock.graph.node import Route, arm_healths, is_healthy, nested_health
 from penstock.graph.open import Graph
@@ -61,53 +60,16 @@ class FaceTools:
         seeds: makes a seed for each request.
     """
 
-    __slots__ = ("apart", "clock", "graph", "new_seed", "now_s", "recorder")
+    __slots__ = ("apart", "clock", "faults", "graph", "new_seed", "now_s", "recorder")
 
     def __init__(self, graph: Graph, apart: ApartDecoder, seeds: SeedSource) -> None:
+        self.faults = graph.faults
         self.graph = graph
         self.apart = apart
         self.clock: Clock = graph.clock
         self.now_s = graph.clock.now_s
         self.new_seed = seeds.new_seed
         self.recorder = graph.recorder
-
-
-@final
-class _Recording:
-    """Records an exchange when it is left: its request as far as it was read, and what became of it.
-
-    The outcome stays None where the client has gone.
-    """
-
-    __slots__ = ("_exchange", "_route", "_tools", "outcome", "request")
-
-    def __init__(self, tools: FaceTools, route: str, exchange: Exchange) -> None:
-        self._tools = tools
-        self._route = route
-        self._exchange = exchange
-        self.request: InferenceRequest | None = None
-        self.outcome: InferenceResponse | ServingError | None = None
-
-    def __enter__(self) -> _Recording:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ServingError):
-            self.outcome = error
-        elif isinstance(error, Exception) and not isinstance(error, ClientGone):
-            self.outcome = InternalError()
-        self.end()
-
-    def end(self) -> None:
-        recorder = self._tools.recorder
-        if recorder is None:
-            return
-        elapsed_s = self._tools.now_s() - self._exchange.started_s
-        request_id = self._exchange.request_id
-        record = Record(
-            Role.PRIMARY, self._route, request_id, self.request, self.outcome, elapsed_s
-        )
-        recorder(record)
 
 
 @final
@@ -167,9 +129,12 @@ class PlainRoute:
             raise
         await self.predict_body(exchange, body, added, labelled=labelled)
 
+    def _recording(self, exchange: Exchange) -> Recording:
+        return Recording(self._tools.recorder, self._tools.clock, self._name, exchange)
+
     def record_unread(self, exchange: Exchange, error: ServingError | None) -> None:
         """Record an exchange whose body never came whole; None where the client has gone."""
-        record = _Recording(self._tools, self._name, exchange)
+        record = self._recording(exchange)
         record.outcome = error
         record.end()
 
@@ -182,15 +147,20 @@ class PlainRoute:
         labelled: bool,
     ) -> None:
         """Answer a body that has been read; it is at most as large as it may be."""
-        with _Recording(self._tools, self._name, exchange) as record:
+        tools = self._tools
+        with self._recording(exchange) as record:
             deadline_s = self._deadline_s(exchange)
+            if not body and b"upgrade" in exchange.headers:
+                raise InvalidHeader("upgrade", "followed here: send plain HTTP/1.1 without it")
             if len(body) > LARGE_BYTES:
-                rows, fields = await self._tools.apart.decode(self._decoder, body, deadline_s)
+                rows, fields = await tools.apart.decode(self._decoder, body, deadline_s)
             else:
                 rows, fields = self._decoder.decode(body)
             request = self._request(exchange, rows, fields, deadline_s, labelled)
             record.request = request
             response = await self._predict(request)
+            if response.arms:
+                tools.faults.report_arms(exchange.request_id, response.arms)
             content = encode(response, added)
             if content is None:
                 content = await encode_large(response, added)
@@ -210,7 +180,7 @@ class PlainRoute:
         labelled: bool,
     ) -> None:
         """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
-        with _Recording(self._tools, self._name, exchange) as record:
+        with self._recording(exchange) as record:
             deadline_s = self._deadline_s(exchange)
             request = self._request(exchange, self._sample(), NO_FIELDS, deadline_s, labelled)
             record.request = request

@@ -37,12 +37,14 @@ class Served(Struct, frozen=True):
         folder: what its paths are relative to.
         lines: where everything stands in its file.
         warnings: what its check found odd.
+        alone: only the default route is served, at the root and nowhere else.
     """
 
     spec: tree.Spec
     folder: Path
     lines: Lines
     warnings: tuple[Problem, ...] = ()
+    alone: bool = False
 
 
 def to_stderr(problem: Problem) -> None:
@@ -73,7 +75,7 @@ def read_served(path: Path, environment: Mapping[str, str], *, route: str | None
     spec = _with_default(spec)
     if route is not None:
         spec = only(spec, route)
-    return Served(spec, path.parent, source.lines, problems)
+    return Served(spec, path.parent, source.lines, problems, alone=route is not None)
 
 
 def _refuse(problems: tuple[Problem, ...]) -> None:

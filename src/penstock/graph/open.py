@@ -18,6 +18,7 @@ from msgspec import Struct
 from penstock.core.background import BackgroundScope
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ModelFileError, ServingError, SpecError
+from penstock.core.faults import FaultLog
 from penstock.core.model import ModelSource, Runtime
 from penstock.core.predictor import Description, OpenModel
 from penstock.core.record import Recorder
@@ -43,6 +44,7 @@ class Graph(Struct, frozen=True):
         limits: the bounds of what a request may ask for.
         background: where work runs that no answer waits for.
         clock: tells the time.
+        faults: says the causes of what failed.
         recorder: is told of every request's end; None where nobody listens.
     """
 
@@ -52,6 +54,7 @@ class Graph(Struct, frozen=True):
     limits: tree.Limits
     background: BackgroundScope
     clock: Clock
+    faults: FaultLog
     recorder: Recorder | None
 
 
@@ -87,17 +90,35 @@ async def open_graph(
             sample.
     """
     clock = clock or SystemClock()
-    background = BackgroundScope()
+    faults = FaultLog(clock)
+    background = BackgroundScope(on_fault=faults.report_background)
     async with AsyncExitStack() as stack:
-        models = {}
-        for name, model in spec.models.items():
-            source = _source(name, model, folder)
-            models[name] = await stack.enter_async_context(runtime_for(source)(source, clock=clock))
+        models = await _open_models(spec, folder, clock, stack)
         check_models({name: model.description for name, model in models.items()})
         stack.push_async_callback(background.close, DRAIN_S)
         builder = Builder(spec, models, Tools(clock, background, recorder))
         routes = {name: await _route(name, builder.route(name), clock) for name in spec.routes}
-        yield Graph(routes, models, spec.default, spec.limits, background, clock, recorder)
+        yield Graph(routes, models, spec.default, spec.limits, background, clock, faults, recorder)
+
+
+async def _open_models(
+    spec: tree.Spec, folder: Path, clock: Clock, stack: AsyncExitStack
+) -> dict[str, OpenModel]:
+    """Open all models; tell of all that cannot be opened at once."""
+    models: dict[str, OpenModel] = {}
+    wrong: list[ModelFileError] = []
+    for name, model in spec.models.items():
+        try:
+            source = _source(name, model, folder)
+            opening = runtime_for(source)(source, clock=clock)
+            models[name] = await stack.enter_async_context(opening)
+        except ModelFileError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise SpecError(tuple(error.message for error in wrong))
+    return models
 
 
 def runtime_for(source: ModelSource) -> Runtime:

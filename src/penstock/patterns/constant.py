@@ -64,6 +64,6 @@ class Constant:
             NoLabels: a label was asked for, and the constant is scores.
         """
         if request.labelled and self._kind is AnswerKind.SCORES:
-            raise NoLabels(f"the constant at {self._place}")
+            raise NoLabels(f"the constant at {self._place}", "it answers scores")
         hop = Hop("constant", self._clock.now_s(), 0.0)
         return InferenceResponse(self._kind, repeated(self._answer, request.rows), trail=(hop,))

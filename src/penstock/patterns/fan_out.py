@@ -10,7 +10,7 @@ never answered) or `off` (never called, not built).
 
 On inner error: the arm's entry becomes its error and the others are answered, as long as the policy
 (all, any, a quorum of N) is met; else `FanOutFailed` with every cause. If every arm refuses the
-request itself, that refusal is raised.
+request itself, or sheds it, the first of these is raised.
 
 On deadline and cancellation: there is one deadline for the whole, a little of it kept for
 combining, and an arm's own time-out within it. A late arm is cancelled and counts as failed.
@@ -38,6 +38,7 @@ from penstock.core.errors import (
     NoLabels,
     RequestError,
     ServingError,
+    Unavailable,
 )
 from penstock.core.labels import LABEL, PROBA, SCORES, as_labels, labelled_outputs
 from penstock.core.predictor import Abreast, Predictor
@@ -101,7 +102,9 @@ def policy_failure(
     if answered >= required:
         return None
     failures = list(causes.values())
-    if not answered and all(isinstance(cause, RequestError) for cause in failures):
+    refused = all(isinstance(cause, RequestError) for cause in failures)
+    shed = all(isinstance(cause, Unavailable) for cause in failures)
+    if not answered and (refused or shed):
         return failures[0]
     late = all(isinstance(cause, DeadlineExceeded | FanOutTimedOut) for cause in failures)
     return (FanOutTimedOut if late else FanOutFailed)(policy, answered, causes)
@@ -279,7 +282,8 @@ class FanOut:
         scores, thresholds = {}, {}
         for arm, response in self._answered(outcomes):
             if response.kind is not AnswerKind.SCORES:
-                raise NoLabels(f"arm {arm.name} of {self._place}")
+                advice = "an arm that gives no scores cannot be compared with the others"
+                raise NoLabels(f"{self._place}, for its arm {arm.name},", advice)
             scores[arm.name] = response.primary[:, arm.positive]
             thresholds[arm.name] = arm.threshold
         labels, proba = best_arm(scores, thresholds)
