@@ -288,7 +288,7 @@ def endpoints_part() -> str:
 # --- limits ------------------------------------------------------------------------------
 
 LIMIT_NAMES: Final = re.compile(
-    r"(MAX|LARGE|LINGER|INLINE|PROCESS|THREAD|LOOP)_[A-Z_]+|[A-Z]+_TIMEOUT_M?S|DRAIN_S|TRY_OUT_S"
+    r"(MAX|MOST|LARGE|LINGER|INLINE|PROCESS|THREAD|LOOP)_[A-Z_]+|[A-Z]+_TIMEOUT_M?S|DRAIN_S|TRY_OUT_S"
     r"|KEEP_ALIVE_S|BACKLOG|SWEEP_S|DEFAULT_LIMIT|BODY_TIMEOUT_S|MAX_BYTES|ANSWERING_S"
 )
 SPEC_UNITS: Final = {"max_body_bytes": "bytes", "max_rows": "rows", "timeout_s": "s"}
@@ -312,11 +312,13 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "gateway.decode.LARGE_BYTES": ("a larger body is decoded in a process of its own", "bytes"),
     "gateway.decode.MAX_WAITING": ("large bodies waiting to be decoded; 503 beyond", "bodies"),
     "gateway.answers.LARGE_VALUES": ("values in an answer; more are encoded in pieces", "values"),
+    "gateway.paths.MOST_NAMED": ("routes that a 404 names", "routes"),
     "core.ids.MAX_ID_LENGTH": ("length of a request id", "characters"),
     "core.background.DEFAULT_LIMIT": (
         "calls of observed arms at once; more are left out and counted",
         "calls",
     ),
+    "core.faults.MOST_A_SECOND": ("faults printed; more are counted", "a second"),
     "graph.build.MAX_DEPTH": ("patterns within one another, routes followed", "levels"),
     "graph.open.DRAIN_S": ("time for background work to end at close", "s"),
     "graph.open.SAMPLE_TIMEOUT_S": ("time for a route's sample at the start", "s"),

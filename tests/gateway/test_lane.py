@@ -15,13 +15,8 @@ import pytest_asyncio
 from penstock.core.record import Record
 from penstock.gateway.app import Gateway, gateway_of
 from penstock.gateway.body import BODY_TIMEOUT_S
-from penstock.gateway.lane import (
-    HEAD_TIMEOUT_S,
-    KEEP_ALIVE_S,
-    MAX_HEAD_BYTES,
-    LaneCycle,
-    sweep_every,
-)
+from penstock.gateway.bounds import HEAD_TIMEOUT_S, KEEP_ALIVE_S, MAX_HEAD_BYTES, sweep_every
+from penstock.gateway.lane import LaneCycle
 from penstock.gateway.serving import read_served
 from tests.gateway.asking import Answer, ask, ask_in_pieces
 from tests.gateway.opening import EXAMPLE, FLOWER, open_gateway

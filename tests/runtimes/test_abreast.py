@@ -38,6 +38,7 @@ def model(
         datatype=datatype,
         columns=columns,
         run=run,
+        one_s=1e-5,
         row_s=LOOP_SLICE_S / 100,
         hop=f"model:{name}@1",
     )

@@ -123,13 +123,17 @@ class Child:
         """How many calls have not been answered."""
         return 0 if self._link is None else self._link.waiting
 
-    def close(self) -> None:
-        """End the process for good; calls that wait and calls to come fail with `ChildLost`."""
-        self._closed = True
+    def kill(self) -> None:
+        """End the process; calls that wait fail with `ChildLost`, the next one starts it anew."""
         if self._link is not None:
             self._link.close()
             self._link = None
         self._reap()
+
+    def close(self) -> None:
+        """End the process for good; calls that wait and calls to come fail with `ChildLost`."""
+        self._closed = True
+        self.kill()
 
     def _reap(self) -> None:
         if self._process is None:
@@ -252,7 +256,7 @@ class _Lazy:
     """Imports the target at the first call, so that what fails then is that call's answer."""
 
     def __init__(self, target: str, args: list[Any], import_paths: list[str]) -> None:
-        sys.path[:0] = import_paths
+        sys.path += import_paths
         self._target = target
         self._args = args
         self._serve: Serve | None = None

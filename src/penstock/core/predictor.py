@@ -72,7 +72,8 @@ class InlineModel(Struct, frozen=True):
         datatype: of its scores.
         columns: of its scores.
         run: rows `[n, ...]` to scores `[n, columns]`; raises `ModelFailed`.
-        row_s: what a row costs in a batch, in seconds.
+        one_s: what a run of one row costs, in seconds.
+        row_s: what a further row costs in a batch, in seconds.
         hop: the name of its hop.
     """
 
@@ -83,6 +84,7 @@ class InlineModel(Struct, frozen=True):
     datatype: str
     columns: tuple[int, ...]
     run: Callable[[Array], Array]
+    one_s: float
     row_s: float
     hop: str
 

@@ -9,47 +9,34 @@ of the same connection is still being answered, a client that does not read its 
 
 It leans on uvicorn's protocol class, whose version is locked; `tests/gateway/test_lane.py` holds
 both ways to the same answers.
-
-uvicorn bounds neither how long nor how large a request's head may get, nor how long a body may
-take. `sweep`, called every second, closes connections that dawdle: cheaper than a timer a request.
 """
 
 from __future__ import annotations
 
-import asyncio
 import traceback
-from collections.abc import Awaitable, Mapping, Sized
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any, Final, final
 
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penstock.core.drive import Driven
 from penstock.core.errors import BodyTooSlow
 from penstock.gateway.app import Gateway
 from penstock.gateway.body import BODY_TIMEOUT_S, ClientGone
+from penstock.gateway.bounds import BoundedProtocol, Phase
 from penstock.gateway.decode import LARGE_BYTES
 from penstock.gateway.exchange import Exchange, Headers, Message
 from penstock.gateway.paths import Handler
 from penstock.gateway.plain import Lane
-
-HEAD_TIMEOUT_S: Final = 10.0
-"""How long a client may take to send a request's head, the first from when it connects."""
-
-MAX_HEAD_BYTES: Final = 64 * 1024
-"""How large a request's head may grow (and as much beyond it as one read brings)."""
-
-KEEP_ALIVE_S: Final = 75.0
-"""How long a connection may be idle between two requests."""
 
 _MOST_DIGITS: Final = len(str(LARGE_BYTES))
 _JSON_TYPES: Final = frozenset({None, b"application/json", b"application/json; charset=utf-8"})
 _NOT_HERE: Final = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 
 
-class LaneProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the fast lane and the sweep.
+class LaneProtocol(BoundedProtocol):
+    """uvicorn's protocol, bounded, with the fast lane.
 
     Args:
         gateway: what is served.
@@ -57,54 +44,20 @@ class LaneProtocol(HttpToolsProtocol):
     """
 
     def __init__(self, gateway: Gateway, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
-        super().__init__(**options)
+        super().__init__(gateway.graph.limits.max_body_bytes, **options)
         self._gateway = gateway
         self._lane_bytes = min(LARGE_BYTES, gateway.graph.limits.max_body_bytes)
-        self._in_head = True
-        self._head_begins = False
-        self._head_bytes = 0
-        self._phase: tuple[object, ...] = ()
-        self._phase_since_s = 0.0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; reading stays paused as long as read requests wait for an earlier one."""
-        super().connection_made(transport)
-        self.flow = _Flow(transport, self.pipeline)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; close the connection where a head grows too large."""
-        self._head_begins = False
-        super().data_received(data)
-        if self._in_head and not self._head_begins:  # what has only just begun is counted from now
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.close()
-
-    def on_message_begin(self) -> None:
-        """Begin a head; uvicorn's scope is made only for what leaves the lane."""
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-        self._in_head = self._head_begins = True
-        self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
         """Take the lane where the request is of the plainest kind, else uvicorn's way."""
-        self._in_head = False
         lane = self._gateway.lane.get(self.url)
         cycle: Any = self.cycle
         if lane is not None and (cycle is None or cycle.response_complete):
             headers = dict(self.headers)
             if self._is_plain(headers):
+                self.in_head = False
                 self.cycle = LaneCycle(self, lane, headers)  # type: ignore[assignment]
                 return
-        self._leave_lane()
-
-    def _leave_lane(self) -> None:
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expects
-        self.scope["headers"] = headers
         super().on_headers_complete()
 
     def _is_plain(self, headers: Mapping[bytes, bytes]) -> bool:
@@ -142,48 +95,19 @@ class LaneProtocol(HttpToolsProtocol):
         else:
             self.server_state.total_requests += 1
 
-    def sweep(self, now_s: float) -> None:
-        """Close the connection if it has been awaiting the same thing for too long."""
+    def awaiting(self) -> tuple[Phase, float]:
+        """Return what is awaited, and for how long it may be."""
         cycle: Any = self.cycle
-        phase, allowed_s = self._awaiting(cycle)
-        if not _same(phase, self._phase):
-            self._phase = phase
-            self._phase_since_s = now_s
-        elif now_s - self._phase_since_s > allowed_s:
-            if isinstance(cycle, LaneCycle) and cycle.more_body:
-                cycle.refuse(BodyTooSlow(BODY_TIMEOUT_S))
-            if self.transport.is_closing():  # it has been told to, and the client does not read
-                self.transport.abort()
-            self.transport.close()
-
-    def _awaiting(self, cycle: Any) -> tuple[tuple[object, ...], float]:  # noqa: ANN401
-        if self._in_head:
-            return ("head", self.headers), HEAD_TIMEOUT_S
-        if cycle.response_complete:
-            return ("idle", cycle), KEEP_ALIVE_S
-        if isinstance(cycle, LaneCycle) and cycle.more_body:
+        if isinstance(cycle, LaneCycle) and cycle.more_body and not cycle.response_complete:
             return ("body", cycle), BODY_TIMEOUT_S
-        return ("answer", cycle), float("inf")
+        return super().awaiting()
 
-
-def _same(phase: tuple[object, ...], earlier: tuple[object, ...]) -> bool:
-    return len(phase) == len(earlier) and all(
-        one is other for one, other in zip(phase, earlier, strict=True)
-    )
-
-
-@final
-class _Flow(FlowControl):
-    """uvicorn's flow control, which would read on while requests wait behind an unanswered one."""
-
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        super().__init__(transport)
-        self._pipeline = pipeline
-
-    def resume_reading(self) -> None:
-        """Read on, unless requests wait."""
-        if not self._pipeline:
-            super().resume_reading()
+    def give_up(self, phase: Phase) -> None:
+        """Close the connection; one that kept its body back is told so."""
+        if phase[0] == "body":
+            cycle: Any = self.cycle
+            cycle.refuse(BodyTooSlow(BODY_TIMEOUT_S))
+        super().give_up(phase)
 
 
 @final
@@ -274,13 +198,3 @@ class LaneCycle:
         if not self.keep_alive:
             protocol.transport.close()
         protocol.lane_ended()
-
-
-async def sweep_every(period_s: float, connections: set[Any]) -> None:
-    """Sweep a server's connections, once in a while, until cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        await asyncio.sleep(period_s)
-        for connection in list(connections):
-            if isinstance(connection, LaneProtocol):
-                connection.sweep(loop.time())

@@ -10,8 +10,9 @@ from typing import Final, cast, final
 import uvicorn
 
 from penstock.gateway.app import Gateway
+from penstock.gateway.bounds import KEEP_ALIVE_S, sweep_every
 from penstock.gateway.exchange import Receive, Scope, Send
-from penstock.gateway.lane import KEEP_ALIVE_S, LaneProtocol, sweep_every
+from penstock.gateway.lane import LaneProtocol
 
 MAX_CONNECTIONS: Final = 4096
 """Connections at once; requests on further ones are answered 503 by the server itself."""

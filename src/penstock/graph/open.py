@@ -176,10 +176,11 @@ def read_labels(model: str, path: Path) -> tuple[str, ...]:
         ModelFileError: missing, unreadable, too large, or not such a file.
     """
     try:
-        if path.stat().st_size > MAX_LABELS_BYTES:
+        with path.open("rb") as file:
+            text = file.read(MAX_LABELS_BYTES + 1)
+        if len(text) > MAX_LABELS_BYTES:
             raise ModelFileError(model, str(path), f"labels of over {MAX_LABELS_BYTES} bytes")
-        distinct = partial(_distinct, model, path)
-        content = json.loads(path.read_bytes(), object_pairs_hook=distinct)
+        content = json.loads(text, object_pairs_hook=partial(_distinct, model, path))
     except FileNotFoundError as error:
         raise ModelFileError(model, str(path), "there is no such labels file") from error
     except OSError as error:
@@ -209,6 +210,10 @@ def _as_labels(model: str, path: Path, content: Any) -> tuple[str, ...]:  # noqa
         raise ModelFileError(model, str(path), what)
     if not content:
         raise ModelFileError(model, str(path), "there are no labels in it")
+    if len(set(content)) < len(content):
+        raise ModelFileError(model, str(path), "a label stands twice in it")
+    if not all(map(_is_text, content)):
+        raise ModelFileError(model, str(path), "a label is no text that UTF-8 can hold")
     return tuple(content)
 
 
@@ -232,3 +237,11 @@ async def _sample_answer(name: str, node: Node, clock: Clock) -> InferenceRespon
         return await node.predictor(request)
     except ServingError as error:
         raise SpecError((f"routes.{name}: fails on its own sample: {error.message}",)) from error
+
+
+def _is_text(label: str) -> bool:
+    try:
+        label.encode()
+    except UnicodeEncodeError:  # half a surrogate
+        return False
+    return True

@@ -24,7 +24,7 @@ from penstock.core.values import (
     InferenceRequest,
     InferenceResponse,
 )
-from penstock.runtimes.probe import LOOP_SLICE_S
+from penstock.runtimes.probe import LOOP_SLICE_S, MAX_BATCH_ROWS
 from penstock.runtimes.running import TickBatched
 
 
@@ -55,7 +55,8 @@ class Abreast:
         self._dtype = np.dtype(models[0].rows.datatype)
         self._row_shape = models[0].rows.shape[1:]
         name = ", ".join(model.name for model in models)
-        most = 1 + int(LOOP_SLICE_S / sum(model.row_s for model in models))
+        left_s = max(0.0, LOOP_SLICE_S - sum(model.one_s for model in models))
+        most = min(MAX_BATCH_ROWS, 1 + int(left_s / sum(model.row_s for model in models)))
         self._runner = TickBatched(
             self._run, model=name, max_rows=most, most_rows=most, large=_OneByOne(name)
         )

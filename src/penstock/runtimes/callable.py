@@ -15,6 +15,7 @@ its own; see `execution`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from penstock.core.errors import (
     ModelFailed,
     ModelFileError,
     NotReady,
+    Overloaded,
     ServingError,
 )
 from penstock.core.model import ModelSource
@@ -38,6 +40,7 @@ from penstock.runtimes.callable_child import TARGET, ChildWorker
 from penstock.runtimes.callable_code import as_run, as_scores, in_one_line, is_async, load_callable
 from penstock.runtimes.describe import describe_model, sample_rows
 from penstock.runtimes.leaf import ModelPredictor, Signature
+from penstock.runtimes.onnx_file import VERSION_DIGITS, read_model_file
 from penstock.runtimes.probe import (
     BATCH,
     THREAD_BATCH_ROWS,
@@ -47,7 +50,7 @@ from penstock.runtimes.probe import (
     measure,
     runner_for,
 )
-from penstock.runtimes.running import Run, Runner, checked, of_columns
+from penstock.runtimes.running import MAX_QUEUED_ROWS, Run, Runner, checked, of_columns
 
 Execution: TypeAlias = Literal["inline", "thread", "process"]
 
@@ -69,11 +72,12 @@ async def open_callable(source: ModelSource, /, *, clock: Clock) -> AsyncIterato
     Raises:
         ModelFileError: it cannot be imported or loaded, or fails on its own sample.
     """
+    version = await asyncio.to_thread(_version, source)
     sample = sample_rows(source, _rows_spec(source))
     runner, running = await _open_runner(source, sample, clock)
     try:
         prediction = await _try_out(source, runner, sample, clock)
-        signature = _signature(source, prediction)
+        signature = _signature(source, version, prediction)
         yield OpenModel(
             ModelPredictor(signature, runner=runner, clock=clock),
             describe_model(signature, source, sample),
@@ -95,12 +99,27 @@ def _rows_spec(source: ModelSource) -> TensorSpec:
     return TensorSpec("rows", "float64", (-1, width))
 
 
-def _signature(source: ModelSource, prediction: Array | None) -> Signature:
+def _version(source: ModelSource) -> str:
+    """Return the first digits of the file's digest; nothing where there is no file.
+
+    Raises:
+        ModelFileError: it cannot be read, or is another than the spec says.
+    """
+    if source.path is None or not source.path.is_file():
+        return ""
+    digest = hashlib.sha256(read_model_file(source.name, source.path)).hexdigest()
+    if source.sha256 is not None and digest != source.sha256:
+        what = f"its sha256 is {digest}, the spec says {source.sha256}"
+        raise ModelFileError(source.name, source.where, what)
+    return digest[:VERSION_DIGITS]
+
+
+def _signature(source: ModelSource, version: str, prediction: Array | None) -> Signature:
     if prediction is None:
         scores = TensorSpec("scores", "float64", (-1, -1))
     else:
         scores = TensorSpec("scores", prediction.dtype.name, (-1, *prediction.shape))
-    return Signature(source.name, "", _rows_spec(source), scores, source.labels)
+    return Signature(source.name, version, _rows_spec(source), scores, source.labels)
 
 
 async def _open_runner(
@@ -168,10 +187,11 @@ async def _try_out(
 
 async def _in_a_process(source: ModelSource, max_rows: int, clock: Clock) -> Runner:
     path = None if source.path is None else str(source.path)
+    folder = str(source.folder.resolve())
     child = Child(
         TARGET,
-        (source.runtime, path, source.name, len(source.labels)),
-        import_paths=(str(source.folder.resolve()),),
+        (source.runtime, path, folder, source.name, len(source.labels)),
+        import_paths=(folder,),
     )
     loaded = False
     try:
@@ -182,7 +202,7 @@ async def _in_a_process(source: ModelSource, max_rows: int, clock: Clock) -> Run
     finally:
         if not loaded:
             child.close()
-    worker = ChildWorker(child, model=source.name)
+    worker = ChildWorker(child, model=source.name, clock=clock)
     return BusyBatched(
         worker, model=source.name, max_rows=max_rows, most_rows=max_rows, clock=clock
     )
@@ -197,10 +217,10 @@ def _load(source: ModelSource) -> Callable[..., Any]:
     assert source.runtime is not None
     folder = str(source.folder.resolve())
     if folder not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)  # behind everything: no file of the user's replaces a library's
     path = None if source.path is None else str(source.path)
     try:
-        return load_callable(source.runtime, path)
+        return load_callable(source.runtime, path, folder)
     except (Exception, SystemExit) as error:
         raise _cannot_be_loaded(source, error) from error
 
@@ -217,27 +237,45 @@ class _Coroutine:
         self._columns = columns
         self._clock = clock
         self._closed = False
+        self._rows = 0
 
     async def __call__(self, rows: Array, deadline_s: float, /) -> Array:
         name = f"model {self._model}"
         if self._closed:
             raise NotReady(name)
-        scores = await within(deadline_s, self._in_a_task(rows), clock=self._clock, name=name)
+        if self._rows and self._rows + len(rows) > MAX_QUEUED_ROWS:
+            raise Overloaded(name, MAX_QUEUED_ROWS, "rows")
+        self._rows += len(rows)
+        try:
+            scores = await within(deadline_s, self._in_a_task(rows), clock=self._clock, name=name)
+        finally:
+            self._rows -= len(rows)
         return checked(lambda _: scores, self._model, rows)
 
     async def _in_a_task(self, rows: Array) -> Array:
-        task = asyncio.ensure_future(self._function(rows.copy()))
+        task = asyncio.ensure_future(self._contained(rows.copy()))
         try:
             answer = await task
-        except InvalidInput:
-            raise
+        except InvalidInput as error:
+            raise InvalidInput(error.message, error.path) from error
         except asyncio.CancelledError as error:
             if task.cancelling() or not task.cancelled():
                 raise
             raise ModelFailed(self._model) from error  # nobody asked for that
+        except ModelFailed:
+            raise
         except Exception as error:
             raise ModelFailed(self._model) from error
         return of_columns(as_scores(answer, self._model), self._model, self._columns)
+
+    async def _contained(self, rows: Array) -> Any:  # noqa: ANN401 - whatever the user returns
+        """Call the function so that not even `sys.exit` in it ends the loop."""
+        try:
+            return await self._function(rows)
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            raise ModelFailed(self._model) from error
 
     def close(self) -> None:
         """Take no more; what is under way is left to end."""

@@ -8,7 +8,16 @@ from typing import Any, Final, final
 import numpy as np
 
 from penstock.core.child import Child, ChildFailed, ChildLost
-from penstock.core.errors import AnswerNotFinite, InvalidInput, ModelFailed, NotReady, ServingError
+from penstock.core.clock import Clock
+from penstock.core.drive import within
+from penstock.core.errors import (
+    AnswerNotFinite,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelFailed,
+    NotReady,
+    ServingError,
+)
 from penstock.core.values import Array
 from penstock.runtimes.busy import Answers
 from penstock.runtimes.callable_code import as_run, in_one_line, is_async, load_callable
@@ -16,6 +25,9 @@ from penstock.runtimes.running import run_batch
 
 TARGET: Final = "penstock.runtimes.callable_child:serve_in_child"
 """What the child process imports."""
+
+MAX_RUN_S: Final = 60.0
+"""A run that takes longer hangs: the process is ended, and started anew for the next one."""
 
 
 @final
@@ -28,17 +40,25 @@ class ChildWorker:
     Args:
         child: serves `serve_in_child`.
         model: its name.
+        clock: for how long a run may take.
     """
 
-    def __init__(self, child: Child, *, model: str) -> None:
+    def __init__(self, child: Child, *, model: str, clock: Clock) -> None:
+        self._clock = clock
         self._child = child
         self._model = model
         self._closed = False
 
     async def __call__(self, batch: Sequence[Array], /) -> Answers:
         """Run the batch in the child."""
+        calling = self._child.call([_packed(rows) for rows in batch])
+        latest_s = self._clock.now_s() + MAX_RUN_S
         try:
-            answers = await self._child.call([_packed(rows) for rows in batch])
+            answers = await within(latest_s, calling, clock=self._clock, name="run")
+        except DeadlineExceeded as error:
+            self._child.kill()
+            what = f"did not answer within {MAX_RUN_S:g} s; its process has been ended"
+            return [self._failed(error, what) for _ in batch]
         except (ChildFailed, ChildLost) as error:
             if self._closed:
                 return [NotReady(f"model {self._model}") for _ in batch]
@@ -81,10 +101,10 @@ def unpacked(dtype: str, shape: Sequence[int], content: bytes) -> Array:
 
 
 def serve_in_child(
-    target: str, path: str | None, model: str, columns: int
+    target: str, path: str | None, folder: str, model: str, columns: int
 ) -> Callable[[Any], list[list[Any]]]:
     """Load the callable, in the child process; return what runs batches there."""
-    function = load_callable(target, path)
+    function = load_callable(target, path, folder)
     if is_async(function):
         raise TypeError("an async callable runs inline, not in a process")
     run = as_run(function, model, columns)

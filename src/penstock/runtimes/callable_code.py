@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,16 +17,26 @@ from penstock.core.values import Array
 from penstock.runtimes.describe import first_line
 from penstock.runtimes.running import Run, of_columns
 
+DOUBLE_BYTES: Final = 8
 
-def load_callable(target: str, path: str | None) -> Callable[..., Any]:
+
+def load_callable(target: str, path: str | None, folder: str) -> Callable[..., Any]:
     """Import `module:attribute` and return the function of rows that it is or has.
 
+    Args:
+        target: `module:attribute`.
+        path: what `load` is called with, if there is one.
+        folder: the spec's, which is importable.
+
     Raises:
+        ImportError: a module of that name has been loaded, and is not the one in the folder.
         Exception: whatever the user's module raises.
         TypeError: the attribute is not a function, nor a class with `predict`.
     """
-    module, _, attribute = target.partition(":")
-    found: Any = getattr(importlib.import_module(module), attribute)
+    name, _, attribute = target.partition(":")
+    module = importlib.import_module(name)
+    _refuse_namesake(module, folder)
+    found: Any = getattr(module, attribute)
     if not inspect.isclass(found):
         if not callable(found):
             raise TypeError(f"{target} is neither a function nor a class with `predict`")
@@ -42,6 +54,15 @@ def load_callable(target: str, path: str | None) -> Callable[..., Any]:
     return predict
 
 
+def _refuse_namesake(module: ModuleType, folder: str) -> None:
+    """Refuse another module of the same name: it would answer for the one that was meant."""
+    meant = Path(folder, *module.__name__.split("."))
+    for file in (meant.with_suffix(".py"), meant / "__init__.py"):
+        loaded = getattr(module, "__file__", None)
+        if file.exists() and (loaded is None or Path(loaded).resolve() != file.resolve()):
+            raise ImportError(f"another module {module.__name__} is loaded already: {loaded}")
+
+
 def as_run(function: Callable[[Array], Any], model: str, columns: int = 0) -> Run:
     """Return the user's function as a `Run`: its errors translated, its answer an array.
 
@@ -54,9 +75,9 @@ def as_run(function: Callable[[Array], Any], model: str, columns: int = 0) -> Ru
     def run(rows: Array) -> Array:
         try:
             answer = function(rows.copy())
-        except InvalidInput:
-            raise
-        except (Exception, SystemExit) as error:
+        except InvalidInput as error:  # one of our own: the user's may be raised again and again
+            raise InvalidInput(error.message, error.path) from error
+        except BaseException as error:  # also what would end the server, or nobody would answer
             raise ModelFailed(model) from error
         return of_columns(as_scores(answer, model), model, columns)
 
@@ -70,13 +91,15 @@ def as_scores(answer: Any, model: str) -> Array:  # noqa: ANN401 - whatever the 
         ModelFailed: it is not an array of numbers.
     """
     try:
-        scores: Array = np.asarray(answer)
+        scores: Array = np.array(answer)  # a copy: the user may fill the same array again
     except ValueError as error:
         raise ModelFailed(model, "gave rows of different lengths") from error
     except Exception as error:
         raise _not_numbers(answer, model) from error
     if scores.dtype.kind == "b":
         scores = scores.astype(np.int64)
+    if scores.dtype.kind == "f" and scores.dtype.itemsize > DOUBLE_BYTES:
+        scores = scores.astype(np.float64)  # no answer can carry more
     if scores.dtype.kind not in "fiu" or scores.ndim == 0:
         raise _not_numbers(answer, model)
     if 0 in scores.shape[1:]:

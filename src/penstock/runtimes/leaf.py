@@ -9,7 +9,13 @@ import numpy as np
 from msgspec import Struct
 
 from penstock.core.clock import Clock
-from penstock.core.errors import DeadlineExceeded, InvalidInput, NoLabels, ServingError
+from penstock.core.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelFailed,
+    NoLabels,
+    ServingError,
+)
 from penstock.core.labels import labelled_outputs
 from penstock.core.predictor import TensorSpec
 from penstock.core.values import (
@@ -66,6 +72,8 @@ class ModelPredictor:
         self._dtype = np.dtype(signature.rows.datatype)
         self._shape = signature.rows.shape
         self._output = signature.scores.name
+        columns = signature.scores.shape[1:]
+        self._columns = None if -1 in columns else columns
         self._hop = signature.hop
 
     def __repr__(self) -> str:
@@ -90,6 +98,10 @@ class ModelPredictor:
             ended_s = self._now_s()
             if ended_s >= request.deadline_s:
                 raise DeadlineExceeded(self._called)
+            if self._columns is not None and scores.shape[1:] != self._columns:
+                raise ModelFailed(
+                    self._model, f"gave {scores.shape[1:]} a row, not {self._columns}"
+                )
         except ServingError as error:
             hop = Hop(f"{self._hop}!{error.code}", started_s, self._now_s() - started_s)
             error.trail = (hop, *error.trail)

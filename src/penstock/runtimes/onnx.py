@@ -89,6 +89,7 @@ def _inline(loaded: _Loaded, runner: TickBatched) -> InlineModel | None:
         datatype=signature.scores.datatype,
         columns=signature.scores.shape[1:],
         run=runner.run,
+        one_s=loaded.cost.one_s,
         row_s=loaded.cost.row_s,
         hop=signature.hop,
     )

@@ -100,7 +100,7 @@ def read_onnx_file(name: str, path: Path) -> OnnxFile:
         ModelFileError: missing, unreadable, not an ONNX file, or with external data that is not
             inside the file's folder.
     """
-    raw = _read(name, path)
+    raw = read_model_file(name, path)
     model = _message_classes()["Model"]()
     try:
         model.ParseFromString(raw)
@@ -116,7 +116,16 @@ def read_onnx_file(name: str, path: Path) -> OnnxFile:
     return OnnxFile(content, hashlib.sha256(raw).hexdigest(), probabilities, zipmap, labels)
 
 
-def _read(name: str, path: Path) -> bytes:
+def read_model_file(name: str, path: Path) -> bytes:
+    """Return a model file's content.
+
+    Args:
+        name: the model's, for messages.
+        path: its file.
+
+    Raises:
+        ModelFileError: missing or unreadable.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -124,6 +133,8 @@ def _read(name: str, path: Path) -> bytes:
     except OSError as error:
         what = (error.strerror or "unknown reason").lower()
         raise ModelFileError(name, str(path), f"cannot be read: {what}") from error
+    except ValueError as error:  # a NUL byte, or half a surrogate
+        raise ModelFileError(name, repr(path), "is no path of a file") from error
 
 
 def _cut_zipmap(graph: Any) -> tuple[str, str] | tuple[None, None]:  # noqa: ANN401 - a message
@@ -162,13 +173,21 @@ def _check_external_data(name: str, path: Path, model: Any) -> None:  # noqa: AN
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = _text(entries.get(b"location", b"")).replace("\0", "\ufffd")
+        shown = repr(location[:100])
         target = (folder / location).resolve()
         if folder not in target.parents:
             raise ModelFileError(
-                name, str(path), f"its external data {location!r} is outside the model's folder"
+                name, str(path), f"its external data {shown} is outside the model's folder"
             )
-        if not target.is_file():
-            raise ModelFileError(name, str(path), f"its external data {location!r} is missing")
+        if not _is_file(target):
+            raise ModelFileError(name, str(path), f"its external data {shown} is missing")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 def _tensors(model: Any) -> Iterator[Any]:  # noqa: ANN401

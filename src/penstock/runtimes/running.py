@@ -241,7 +241,11 @@ class TickBatched:
         if len(self._queue):
             self._queue.loop.call_soon(self._flush)
         if batch:
-            answers = run_batch(self._run, self._model, [waiting.rows for waiting in batch])
+            try:
+                answers = run_batch(self._run, self._model, [waiting.rows for waiting in batch])
+            except BaseException:
+                deliver(batch, [ModelFailed(self._model) for _ in batch])
+                raise
             deliver(batch, answers)
 
     def run(self, rows: Array) -> Array:

@@ -25,6 +25,7 @@ NOT_YET: Final[tuple[NotYet, ...]] = (
     ("path", "downloading a model", lambda model: (model.path or "").startswith("https://")),
     ("preprocess", "preprocess", lambda model: model.preprocess is not None),
     ("protocol", "any protocol but plain", lambda model: model.protocol is not Protocol.PLAIN),
+    ("pure", "pure: false", lambda model: not model.pure),
 )
 
 

@@ -11,6 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
+MOST_COMPARED: Final = 500
+"""Among more names than this the nearest one is not looked for."""
+
 PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 PATH_STEP: Final = re.compile(
     r'\.?(?:(?P<key>[A-Za-z0-9_-]+)|(?P<quoted>"(?:[^"\\]|\\.)*"))|\[(?P<index>[0-9]{1,9})\]'
@@ -165,5 +168,8 @@ def listed(names: Iterable[str], last: str = "or") -> str:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """Return a hint at the known name that is most like `name`, or nothing."""
-    near = difflib.get_close_matches(name, tuple(known), n=1, cutoff=0.6)
+    names = tuple(known)
+    if len(names) > MOST_COMPARED:  # comparing takes its time, and nobody reads that many anyway
+        return ""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {quoted(near[0])}?" if near else ""
