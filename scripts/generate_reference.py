@@ -293,12 +293,16 @@ LIMIT_NAMES: Final = re.compile(
 )
 SPEC_UNITS: Final = {"max_body_bytes": "bytes", "max_rows": "rows", "timeout_s": "s"}
 LIMITS: Final[Mapping[str, tuple[str, str]]] = {
-    "gateway.lane.MAX_HEAD_BYTES": ("head of a request", "bytes"),
-    "gateway.lane.HEAD_TIMEOUT_S": ("time for a request's head", "s"),
+    "gateway.bounds.MAX_HEAD_BYTES": ("head of a request", "bytes"),
+    "gateway.bounds.HEAD_TIMEOUT_S": ("time for a request's head", "s"),
     "gateway.body.BODY_TIMEOUT_S": ("time for a request's body", "s"),
     "gateway.body.LINGER_S": ("how long the rest of a refused body is read and thrown away", "s"),
     "gateway.body.LINGER_BYTES": ("how much of a refused body is thrown away", "bytes"),
-    "gateway.lane.KEEP_ALIVE_S": ("idle connection", "s"),
+    "gateway.bounds.KEEP_ALIVE_S": ("idle connection", "s"),
+    "gateway.bounds.UNREAD_TIMEOUT_S": ("answers that a client leaves unread", "s"),
+    "gateway.body.MAX_READING_BYTES": ("all bodies together while they are read", "bytes"),
+    "runtimes.callable_child.MAX_RUN_S": ("a run in a process of its own", "s"),
+    "spec.problems.MOST_COMPARED": ("names among which the nearest is looked for", "names"),
     "gateway.server.SWEEP_S": ("how often slow connections are looked for", "s"),
     "gateway.server.MAX_CONNECTIONS": ("connections at once; 503 beyond", "connections"),
     "gateway.server.BACKLOG": ("connections waiting to be accepted", "connections"),

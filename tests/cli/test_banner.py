@@ -30,8 +30,8 @@ async def test_names_every_model_and_route_of_the_example() -> None:
             (line,) = [line for line in lines if line.startswith(f"  {name}@")]
             assert model.description.version in line
             assert "float_input float32[rows,4] -> " in line
-            labels = model.description.labels
-            assert ("labels setosa, versicolor, virginica" if labels else "no labels") in line
+            labels = ", ".join(model.description.labels)
+            assert (f"labels {labels}" if labels else "no labels") in line
             assert model.running in line
         for name in gateway.graph.routes:
             at = [line for line in lines if f"http://127.0.0.1:8000/{name}/predict" in line]
@@ -94,6 +94,15 @@ async def test_without_a_sample_a_row_of_zeros_is_tried(model: str) -> None:
         assert set(body["data"][0]) == {0}
         answer = await ask(gateway, "POST", "/it/predict", body)
         assert answer.status in (200, 500)  # the callable knows no 0
+
+
+async def test_a_route_that_is_alone_is_at_the_root_and_nowhere_else() -> None:
+    served = read_served(EXAMPLE, {}, route="setosa")
+    async with gateway_of(served) as gateway:
+        text = banner(gateway.graph, "127.0.0.1", 8000, alone=served.alone)
+    (line,) = [line for line in text.splitlines() if line.endswith("/predict")]
+    assert line.split() == ["setosa", "scores", "http://127.0.0.1:8000/predict"]
+    assert "curl -X POST http://127.0.0.1:8000/predict " in text
 
 
 async def test_a_constant_is_shown_too() -> None:

@@ -123,6 +123,19 @@ class TestCheck:
         assert err.count("\n") == 1
         assert "Traceback" not in err
 
+    def test_all_models_that_cannot_be_opened_are_told(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "spec.yaml"
+        path.write_text(
+            "models: {a: {path: one.onnx}, b: {runtime: 'nowhere:f'}}\nroutes: {x: a, y: b}\n"
+        )
+        assert main(["check", str(path)]) == 1
+        err = capsys.readouterr().err
+        assert "one.onnx" in err
+        assert "nowhere" in err
+        assert "Traceback" not in err
+
     def test_a_missing_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check", str(tmp_path / "nowhere.yaml")]) == 1
         assert "nowhere.yaml" in capsys.readouterr().err

@@ -70,6 +70,19 @@ async def test_what_fails_is_counted_and_disturbs_nobody() -> None:
     assert (scope.started, scope.running, scope.failed) == (1, 0, 1)
 
 
+async def test_what_fails_is_told_to_who_wants_to_know() -> None:
+    faults = list[BaseException]()
+    scope, work = BackgroundScope(on_fault=faults.append), Work()
+    scope.start(failing)
+    scope.start(work)
+    await settle()
+    assert [str(fault) for fault in faults] == ["nobody will see this"]
+
+    work.gate.cancel()
+    await settle()
+    assert (len(faults), scope.failed) == (1, 1)
+
+
 async def test_work_that_cancels_itself_has_not_failed() -> None:
     scope, work = BackgroundScope(), Work()
     scope.start(work)

@@ -56,12 +56,18 @@ MESSAGES: Final = {
     BodyTooSlow(2.5): "the body did not arrive within 2.5 s",
     UnsupportedContent("text/csv is not read here"): "text/csv is not read here",
     UnknownRoute("/iriss"): "nothing is served at '/iriss'",
+    UnknownRoute("/iriss", ["iris", "fixed"]): (
+        "nothing is served at '/iriss'; routes: /iris/, /fixed/"
+    ),
     MethodNotAllowed("PUT", "/predict", ("POST", "GET")): "'/predict' answers POST, GET, not PUT",
-    NoSample("svc"): "svc has no sample: give its model a `sample:` in the spec",
-    NoLabels("svc"): "svc has no labels: give its model `labels:` in the spec",
+    NoSample("svc"): ("svc has no sample: give its model a `sample:` in the spec (or --sample)"),
+    NoLabels("svc"): "svc has no labels: give its model `labels:` in the spec (or --labels)",
+    NoLabels("svc", "ask for scores"): "svc has no labels: ask for scores",
     NotReady("the gateway"): "the gateway is not ready",
     SwitchedOff("route iris"): "route iris is switched off",
-    Overloaded("the queue", 20, "rows"): "the queue is full: 20 rows are waiting already",
+    Overloaded(
+        "the queue", 20, "rows"
+    ): "no room in the queue: at most 20 rows wait; try again later",
     BreakerOpen("routes.iris[0]"): "the circuit breaker at routes.iris[0] is open",
     UpstreamFailed("svc", "no answer"): "the remote model svc failed: no answer",
     DeadlineExceeded("svc"): "the deadline passed at svc",

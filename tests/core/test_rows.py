@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Final, TypeAlias
 
@@ -61,8 +62,7 @@ def test_tensors_of_any_rank_are_read(shape: Shape, data: list[Any]) -> None:
     [
         ("uint8", 0, 255),
         ("int64", -(2**63), 2**63 - 1),
-        ("float16", -65504.0, 65504.0),
-        ("float32", -3.4028234663852886e38, 3.4028234663852886e38),
+        ("float64", -1.7976931348623157e308, 1.7976931348623157e308),
     ],
 )
 def test_the_least_and_the_largest_number_are_read(
@@ -70,6 +70,30 @@ def test_the_least_and_the_largest_number_are_read(
 ) -> None:
     assert number_range(datatype) == (least, largest)
     assert reader((-1, 2), datatype).read([[least, largest]]).tolist() == [[least, largest]]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "largest", "too_large"),
+    [
+        ("float16", 65504.0, 65520.0),
+        ("float32", 3.4028234663852886e38, 3.4028235677973366e38),
+    ],
+)
+def test_what_rounds_to_a_finite_number_is_read(
+    datatype: str, largest: float, too_large: float
+) -> None:
+    bound = math.nextafter(too_large, 0.0)
+    assert number_range(datatype) == (-bound, bound)
+    rows = reader((-1, 4), datatype).read([[-bound, -largest, largest, bound]])
+    assert rows.tolist() == [[-largest, -largest, largest, largest]]
+    for number in (too_large, -too_large):
+        with pytest.raises(InvalidInput, match="out of the range"):
+            reader((-1, 1), datatype).read([[number]])
+
+
+def test_the_largest_float32_may_be_written_short() -> None:
+    (row,) = reader((-1, 1), "float32").read([[3.4028235e38]])
+    assert row[0] == np.finfo("float32").max
 
 
 def test_whole_numbers_are_told_from_others() -> None:

@@ -60,7 +60,8 @@ class Serving:
         """Return the process ids of the server's children, as Linux knows them."""
         found: list[int] = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
+            with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+                found += map(int, (task / "children").read_text().split())
         return found
 
     def stop(self, number: int = signal.SIGTERM) -> int:

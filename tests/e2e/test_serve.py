@@ -161,9 +161,12 @@ def test_a_spec_s_paths_are_relative_to_it(tmp_path: Path) -> None:
     ) as server:
         assert len(server.ask("POST", "/predict", GOOD).json["prediction"]) == 2
         assert server.ask("GET", "/health/all").json == {"setosa": "ok"}
-        for path in ("/iris/predict", "/iris-parallel/predict", "/versicolor/predict"):
-            assert server.ask("POST", path, GOOD).status == 404
+        for name in ("iris", "iris-parallel", "versicolor", "setosa"):
+            refused = server.ask("POST", f"/{name}/predict", GOOD)
+            assert refused.status == 404
+            assert refused.error["message"] == f"nothing is served at '/{name}/predict'"
         assert "versicolor" not in server.banner
+        assert "/setosa/" not in server.banner
         assert server.stop() == 0
 
 

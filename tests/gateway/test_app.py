@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -26,13 +27,16 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from penstock.core.errors import ModelFileError, SpecError
-from penstock.gateway.app import App, Gateway, gateway_of
+from penstock.core.record import Record
+from penstock.gateway.app import App, Gateway, gateway_of, lifespan
 from penstock.gateway.decode import LARGE_BYTES
 from penstock.gateway.serving import read_served
+from penstock.gateway.status import InternalError
 from tests.gateway.asking import Message, ask, rows, scope
 from tests.gateway.opening import CALLABLES, EXAMPLE, FLOWER, MODELS, open_gateway, predicted
 from tests.gateway.requests import GOOD, padded
 from tests.gateway.test_decode import documents, mangled, oracle
+from tests.gateway.wire import Wire, request
 
 LABELS: Final = ["setosa", "versicolor", "virginica"]
 
@@ -55,7 +59,8 @@ def children() -> set[str]:
     """Return the process ids of this process's children, as Linux knows them."""
     found = set()
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        found |= set((task / "children").read_text().split())
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            found |= set((task / "children").read_text().split())
     return found
 
 
@@ -106,6 +111,30 @@ async def test_a_start_that_fails_says_why_in_plain_words(
     await life.app
 
 
+async def test_an_error_that_nobody_expected_fails_the_start_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Unreadable(contextlib.AbstractAsyncContextManager[None]):
+        async def __aenter__(self) -> None:
+            raise PermissionError(13, "Permission denied", "models/iris.onnx")
+
+        async def __aexit__(self, *of: object) -> None:
+            raise AssertionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    await lifespan(Unreadable(), receive, send)
+    said = "[Errno 13] Permission denied: 'models/iris.onnx'"
+    assert sent == [{"type": "lifespan.startup.failed", "message": said}]
+    assert capsys.readouterr().err.count(f"PermissionError: {said}") == 1
+
+
 async def test_a_missing_spec_says_so(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="nowhere"):
         async with App(tmp_path / "nowhere.yaml").opened():
@@ -128,7 +157,12 @@ async def test_the_process_s_environment_is_read_unless_another_is_given(
 async def test_one_route_only() -> None:
     async with App(EXAMPLE, environment={}, route="setosa").opened() as gateway:
         assert (await ask(gateway, "POST", "/predict", GOOD)).status == 200
-        assert (await ask(gateway, "POST", "/iris/predict", GOOD)).status == 404
+        for path in ("/iris/predict", "/setosa/predict", "/setosa/health", "/nope"):
+            answer = await ask(gateway, "POST", path, GOOD)
+            assert (answer.status, answer.error["code"]) == (404, "unknown_route")
+            assert answer.error["message"] == f"nothing is served at '{path}'"
+        assert set(gateway.lane) == {b"/predict", b"/predict/label"}
+        assert (await ask(gateway, "GET", "/health/ready")).status == 200
     with pytest.raises(SpecError, match="no route or model 'nope'"):
         async with App(EXAMPLE, environment={}, route="nope").opened():
             raise AssertionError
@@ -142,7 +176,8 @@ async def test_closing_releases_everything() -> None:
         assert (await ask(gateway, "POST", "/iris/predict", rows([1, 2, 3, 4]))).status == 200
         large = FLOWER_BODY[:-1] + b" " * LARGE_BYTES + b"}"
         assert (await ask(gateway, "POST", "/iris/predict", large)).status == 200
-        assert len(children() - before) == 1
+        (child,) = children() - before
+        assert os.getpriority(os.PRIO_PROCESS, int(child)) > os.getpriority(os.PRIO_PROCESS, 0)
     assert children() == before
     await asyncio.get_running_loop().shutdown_default_executor()
     left = [thread for thread in threading.enumerate() if thread.ident not in threads]
@@ -171,7 +206,7 @@ async def mounted(*middleware: Middleware) -> AsyncIterator[httpx.AsyncClient]:
     app = App(EXAMPLE, environment={})
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def life(_: Starlette) -> AsyncIterator[None]:
         async with app.opened():
             yield
 
@@ -181,9 +216,9 @@ async def mounted(*middleware: Middleware) -> AsyncIterator[httpx.AsyncClient]:
     users = Starlette(
         routes=[Route("/", own), Mount("/models", app)],
         middleware=middleware,
-        lifespan=lifespan,
+        lifespan=life,
     )
-    async with lifespan(users):
+    async with life(users):
         transport = httpx.ASGITransport(users)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -199,7 +234,10 @@ async def test_mounted_into_a_user_s_app() -> None:
         assert (await client.get("/models/health")).json() == {"health": "ok"}
         missing = await client.get("/models/nope")
         assert missing.status_code == 404
-        assert missing.json()["error"]["message"] == "nothing is served at '/nope'"
+        assert missing.json()["error"]["message"] == (
+            "nothing is served at '/nope'; routes: /iris/, /iris-sure/, /iris-parallel/,"
+            " /iris-parameters/, /iris-mean/"
+        )
 
 
 @pytest.mark.parametrize(
@@ -260,6 +298,22 @@ async def test_a_root_path() -> None:
         assert sent[0]["status"] == 200
 
 
+async def test_a_root_path_is_taken_off_at_a_slash_only() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            raise AssertionError
+
+        under = scope("GET", "/iris/health")
+        under["root_path"] = "/ir"
+        await gateway(under, receive, send)
+        assert sent[0]["status"] == 200
+
+
 async def test_websockets_are_closed() -> None:
     sent: list[Message] = []
 
@@ -279,7 +333,8 @@ async def test_websockets_are_closed() -> None:
 async def test_a_fault_of_ours_is_answered_and_written_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async with open_gateway(FLOWER) as gateway:
+    records: list[Record] = []
+    async with open_gateway(FLOWER, recorder=records.append) as gateway:
 
         async def faulty() -> Message:
             raise RuntimeError("the wire broke")
@@ -296,6 +351,8 @@ async def test_a_fault_of_ours_is_answered_and_written_once(
         said = capsys.readouterr().err
         assert said.count("RuntimeError: the wire broke") == 1
         assert f"request {body['request_id']} failed:" in said
+        (record,) = records
+        assert isinstance(record.outcome, InternalError)
         assert (await ask(gateway, "POST", "/iris/predict", rows([1, 2, 3, 4]))).status == 200
 
 
@@ -319,6 +376,63 @@ async def test_a_fault_while_answering_is_written_and_not_answered_twice(
             "http.response.body",
         ]
         assert capsys.readouterr().err.count("RuntimeError: the wire broke") == 1
+
+
+FAULTY: Final = """
+models:
+  flower: {runtime: "gateway_callables:flower", execution: inline}
+  broken: {runtime: "gateway_callables:broken"}
+  garbled: {runtime: "gateway_callables:garbled"}
+routes:
+  iris: flower
+  broken-route: broken
+  one-arm: {fan_out: {positive: 0, arms: {a: flower, b: broken}}}
+  nested: {fan_out: {positive: 0, arms: {a: flower, inner: one-arm}}}
+  all-arms: {fan_out: {positive: 0, policy: all, arms: {a: flower, b: broken}}}
+  garbled-route: garbled
+"""
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/an-id"])
+@pytest.mark.parametrize(
+    ("route", "status"),
+    [("broken-route", 500), ("one-arm", 200), ("nested", 200), ("all-arms", 502)],
+)
+async def test_why_a_model_failed_is_written_once(
+    path: str, route: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_gateway(FAULTY) as gateway:
+        wire = Wire(gateway)
+        wire.send(request("POST", f"/{route}{path}", FLOWER_BODY))
+        answer = await wire.answer()
+        assert answer.status == status
+        assert b"a secret" not in answer.content
+        said = capsys.readouterr().err
+        assert said.count("RuntimeError: a secret of the model") == 1
+        assert said.count(f"request {answer.header('x-request-id')} failed:") == 1
+
+
+async def test_a_callers_own_mistake_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_gateway(FAULTY) as gateway:
+        assert (await ask(gateway, "POST", "/iris/predict", b"nope")).status == 400
+        assert (await ask(gateway, "POST", "/broken-route/predict", {"data": []})).status == 422
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/an-id"])
+async def test_a_refusal_that_cannot_be_sent_is_a_fault(
+    path: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with open_gateway(FAULTY) as gateway:
+        wire = Wire(gateway)
+        for _ in range(2):
+            wire.send(request("POST", f"/garbled-route{path}", FLOWER_BODY))
+            answer = await wire.answer()
+            assert (answer.status, answer.error["code"]) == (500, "internal_error")
+            said = capfd.readouterr().err
+            assert said.count(f"request {answer.header('x-request-id')} failed:") == 1
+            assert "UnicodeEncodeError" in said
+        assert not wire.is_closed()
 
 
 # --- whatever comes -------------------------------------------------------------------------

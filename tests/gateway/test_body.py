@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import zlib
 from collections.abc import AsyncIterator, Iterable
@@ -17,6 +18,7 @@ from penstock.core.errors import (
     BodyTooSlow,
     InvalidHeader,
     MalformedBody,
+    Overloaded,
     UnsupportedContent,
 )
 from penstock.gateway.body import (
@@ -24,12 +26,13 @@ from penstock.gateway.body import (
     LINGER_BYTES,
     LINGER_S,
     ClientGone,
+    ReadingBudget,
     linger,
     read_body,
 )
 from penstock.gateway.exchange import Exchange, Headers
 from tests.gateway.asking import Message
-from tests.support import ManualClock, nothing_loose
+from tests.support import ManualClock, nothing_loose, settle
 
 LIMIT = 1000
 
@@ -69,7 +72,7 @@ async def read(
     *pieces: bytes, headers: dict[bytes, bytes] | None = None, limit: int = LIMIT
 ) -> bytes:
     exchange = an_exchange(Client(pieces), headers)
-    return await read_body(exchange, limit, ManualClock())
+    return await read_body(exchange, limit, ManualClock(), ReadingBudget())
 
 
 class TestReading:
@@ -88,7 +91,7 @@ class TestReading:
 
         exchange = an_exchange(Client(()))
         exchange.receive = receive
-        assert await read_body(exchange, LIMIT, ManualClock()) == b""
+        assert await read_body(exchange, LIMIT, ManualClock(), ReadingBudget()) == b""
 
     async def test_as_large_as_may_be(self) -> None:
         assert len(await read(b"a" * LIMIT)) == LIMIT
@@ -109,7 +112,7 @@ class TestLimits:
         client = Client([b"a"])
         exchange = an_exchange(client, {b"content-length": b"1001"})
         with pytest.raises(BodyTooLarge, match="1000 bytes"):
-            await read_body(exchange, LIMIT, ManualClock())
+            await read_body(exchange, LIMIT, ManualClock(), ReadingBudget())
         assert client.given == 0
         assert exchange.lingers
 
@@ -117,14 +120,14 @@ class TestLimits:
         client = Client([b"a" * 600] * 5)
         exchange = an_exchange(client)
         with pytest.raises(BodyTooLarge):
-            await read_body(exchange, LIMIT, ManualClock())
+            await read_body(exchange, LIMIT, ManualClock(), ReadingBudget())
         assert client.given == 2
         assert exchange.lingers
 
     async def test_the_last_piece_too_much_does_not_linger(self) -> None:
         exchange = an_exchange(Client([b"a" * 600] * 2))
         with pytest.raises(BodyTooLarge):
-            await read_body(exchange, LIMIT, ManualClock())
+            await read_body(exchange, LIMIT, ManualClock(), ReadingBudget())
         assert not exchange.lingers
 
     @pytest.mark.parametrize("length", [b"9" * 30, b"9" * 5000])
@@ -138,12 +141,62 @@ class TestLimits:
             await read(b"", headers={b"content-length": length})
 
 
+class TestAllTogether:
+    """What bodies that are being read hold together is bounded."""
+
+    async def test_a_piece_without_room_is_shed_and_lingers(self) -> None:
+        budget = ReadingBudget(1000)
+        slow = asyncio.ensure_future(
+            read_body(an_exchange(Client([b"a" * 600], whole=False)), LIMIT, ManualClock(), budget)
+        )
+        await settle()
+        exchange = an_exchange(Client([b"a" * 401] * 2))
+        with pytest.raises(Overloaded, match="no room in the bodies being read: at most 1000"):
+            await read_body(exchange, LIMIT, ManualClock(), budget)
+        assert exchange.lingers
+        exchange = an_exchange(Client([b"a" * 400, b"a" * 500]))
+        assert len(await read_body(exchange, LIMIT, ManualClock(), budget)) == 900
+        slow.cancel()
+        await asyncio.wait([slow])
+        budget.take(1000)
+
+    async def test_a_body_of_one_piece_needs_no_room(self) -> None:
+        budget = ReadingBudget(0)
+        exchange = an_exchange(Client([b"a" * 1000]))
+        assert len(await read_body(exchange, LIMIT, ManualClock(), budget)) == 1000
+
+    @pytest.mark.parametrize(
+        ("pieces", "gone"),
+        [([b"a" * 300] * 2, False), ([b"a" * 300] * 5, False), ([b"a" * 300] * 3, True)],
+    )
+    async def test_room_is_given_back_whatever_the_end(
+        self, pieces: list[bytes], gone: bool
+    ) -> None:
+        budget = ReadingBudget(1000)
+        exchange = an_exchange(Client(pieces, whole=not gone, gone=gone))
+        with contextlib.suppress(BodyTooLarge, ClientGone):
+            await read_body(exchange, LIMIT, ManualClock(), budget)
+        budget.take(1000)
+        with pytest.raises(Overloaded):
+            budget.take(1)
+
+    async def test_room_is_given_back_by_who_is_late(self) -> None:
+        clock, budget = ManualClock(), ReadingBudget(1000)
+        late = asyncio.ensure_future(
+            read_body(an_exchange(Client([b"a" * 600], whole=False)), LIMIT, clock, budget)
+        )
+        await clock.elapse(BODY_TIMEOUT_S)
+        with pytest.raises(BodyTooSlow):
+            await late
+        budget.take(1000)
+
+
 class TestTime:
     async def test_a_client_that_stops_is_refused(self) -> None:
         clock = ManualClock()
         exchange = an_exchange(Client([b"a"], whole=False))
         async with nothing_loose():
-            reading = asyncio.ensure_future(read_body(exchange, LIMIT, clock))
+            reading = asyncio.ensure_future(read_body(exchange, LIMIT, clock, ReadingBudget()))
             await clock.elapse(BODY_TIMEOUT_S - 1)
             assert not reading.done()
             await clock.elapse(1)
@@ -153,19 +206,22 @@ class TestTime:
 
     async def test_the_timer_is_taken_back(self) -> None:
         clock = ManualClock()
-        await read_body(an_exchange(Client([b"a"])), LIMIT, clock)
+        await read_body(an_exchange(Client([b"a"])), LIMIT, clock, ReadingBudget())
         assert clock.timers == 0
 
     async def test_a_client_that_goes(self) -> None:
         with pytest.raises(ClientGone):
             await read_body(
-                an_exchange(Client([b"a"], whole=False, gone=True)), LIMIT, ManualClock()
+                an_exchange(Client([b"a"], whole=False, gone=True)),
+                LIMIT,
+                ManualClock(),
+                ReadingBudget(),
             )
 
     async def test_cancelling_it_cancels_the_reading(self) -> None:
         clock = ManualClock()
         reading = asyncio.ensure_future(
-            read_body(an_exchange(Client([b"a"], whole=False)), LIMIT, clock)
+            read_body(an_exchange(Client([b"a"], whole=False)), LIMIT, clock, ReadingBudget())
         )
         await clock.elapse()
         reading.cancel()
@@ -180,7 +236,7 @@ class TestTypes:
         client = Client([b"{}"])
         exchange = an_exchange(client, {b"content-type": given})
         with pytest.raises(UnsupportedContent, match="application/json"):
-            await read_body(exchange, LIMIT, ManualClock())
+            await read_body(exchange, LIMIT, ManualClock(), ReadingBudget())
         assert client.given == 0
 
     async def test_a_long_type_is_cut_in_the_message(self) -> None:
@@ -212,7 +268,7 @@ class TestCompression:
         bomb = gzip.compress(b"\x00" * 50_000_000)
         exchange = an_exchange(Client([bomb]), {b"content-encoding": b"gzip"})
         with pytest.raises(BodyTooLarge):
-            await read_body(exchange, 100_000, SystemClock())
+            await read_body(exchange, 100_000, SystemClock(), ReadingBudget())
         assert not exchange.lingers
 
     @given(cut=st.integers(0, 60), at=st.integers(0, 60), flip=st.integers(0, 255))

@@ -6,7 +6,7 @@ import pytest
 
 from penstock.core.errors import InvalidRequestId, MethodNotAllowed, UnknownRoute
 from penstock.gateway.exchange import Exchange, Headers
-from penstock.gateway.paths import COMING, NOT_IDS, PathTable
+from penstock.gateway.paths import COMING, MOST_NAMED, NOT_IDS, PathTable
 from tests.gateway.asking import Message
 
 
@@ -66,6 +66,16 @@ def test_nothing_is_served_elsewhere(path: str) -> None:
     table, _ = a_table()
     with pytest.raises(UnknownRoute):
         table.find(to("POST", path))
+
+
+def test_who_asks_for_something_else_is_told_the_routes() -> None:
+    with pytest.raises(UnknownRoute, match=r"nothing is served at '/x'; routes: /a/, /b/$"):
+        PathTable(("a", "b")).find(to("GET", "/x"))
+    with pytest.raises(UnknownRoute, match=r"nothing is served at '/x'$"):
+        PathTable().find(to("GET", "/x"))
+    with pytest.raises(UnknownRoute) as raised:
+        PathTable([f"route-{i}" for i in range(1000)]).find(to("GET", "/x"))
+    assert raised.value.message.count("/route-") == MOST_NAMED
 
 
 def test_a_long_path_is_cut_in_the_message() -> None:

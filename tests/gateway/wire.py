@@ -21,6 +21,7 @@ class Transport(asyncio.Transport):
     Attributes:
         reading: whether the protocol wants more.
         closed: whether it has closed or aborted the connection.
+        aborted: whether what was not sent yet has been dropped.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class Transport(asyncio.Transport):
         self.wrote = asyncio.Event()
         self.reading = True
         self.closed = False
+        self.aborted = False
         self.on_close: asyncio.Protocol | None = None
 
     def write(self, data: Any) -> None:  # noqa: ANN401 - bytes-like
@@ -44,6 +46,7 @@ class Transport(asyncio.Transport):
             asyncio.get_running_loop().call_soon(self.on_close.connection_lost, None)
 
     def abort(self) -> None:
+        self.aborted = True
         self.close()
 
     def is_closing(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from penstock.core.clock import SystemClock
-from penstock.core.errors import ModelFileError, NotReady, SpecError
+from penstock.core.errors import ModelFailed, ModelFileError, NotReady, SpecError
 from penstock.core.model import ModelSource
 from penstock.core.predictor import Description
 from penstock.core.record import Record, Role
@@ -262,6 +262,96 @@ async def test_all_models_that_cannot_be_opened_are_told_at_once(tmp_path: Path)
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+async def test_one_model_that_cannot_be_opened_is_told_as_such(tmp_path: Path) -> None:
+    spec = spec_of("""
+        models: {svc: {path: MODELS/iris_svc.onnx}, missing: {path: none.onnx}}
+        routes: {a: svc, b: missing}
+    """)
+    with pytest.raises(ModelFileError, match=r"^model missing: .*there is no such file$"):
+        async with open_graph(spec, folder=tmp_path):
+            pass
+
+
+async def test_what_fails_in_the_background_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = code(tmp_path, "failing", "def predict(rows):\n    raise ValueError('so bad')")
+    spec = spec_of(f"""
+        models:
+          svc: {{path: MODELS/iris_svc.onnx}}
+          bad: {{runtime: '{module}:predict', execution: inline}}
+        routes: {{a: {{fan_out: {{arms: {{x: svc, y: {{use: bad, state: observe}}}}}}}}}}
+    """)
+    async with open_graph(spec, folder=tmp_path, clock=ManualClock()) as graph:
+        assert list((await graph.routes["a"].node.predictor(asking(graph))).arms) == ["x"]
+        await settle()
+        assert graph.background.failed == 1
+        err = capsys.readouterr().err
+        assert err.startswith("work in the background failed:\n")
+        assert "ValueError: so bad" in err
+        graph.faults.report("it", KeyError("another"))
+        assert capsys.readouterr().err == "it failed:\nKeyError: 'another'\n"
+
+
+VARYING: Final = """
+    import numpy as np
+
+    def varying(rows):
+        return np.ones((len(rows), 1 if rows[0, 0] < 9 else 2))
+
+    def steady(rows):
+        return np.ones((len(rows), 1))
+"""
+
+
+async def test_an_arm_whose_columns_vary_fails_alone(tmp_path: Path) -> None:
+    module = code(tmp_path, "varying", VARYING)
+    spec = spec_of(f"""
+        models:
+          varying: {{runtime: '{module}:varying', execution: inline, sample: [[1, 2]]}}
+          steady: {{runtime: '{module}:steady', execution: inline, sample: [[1, 2]]}}
+        routes:
+          a: {{fan_out: {{arms: {{v: varying, s: steady}}, policy: any}}}}
+          b: {{fan_out: {{arms: {{v: varying, s: steady}}, policy: any, aggregate: mean}}}}
+    """)
+    async with open_graph(spec, folder=tmp_path, clock=ManualClock()) as graph:
+        for route in ("a", "b"):
+            answer = await graph.routes[route].node.predictor(asking(graph, rows=[(9, 2)]))
+            failed, answered = answer.arms["v"], answer.arms["s"]
+            assert isinstance(failed, ModelFailed)
+            assert str(failed) == "model varying gave (2,) a row, not (1,)"
+            assert isinstance(answered, InferenceResponse)
+            assert answered.primary.tolist() == [[1.0]]
+            both = await graph.routes[route].node.predictor(asking(graph, rows=[(1, 2)]))
+            assert all(isinstance(arm, InferenceResponse) for arm in both.arms.values())
+
+
+@pytest.mark.parametrize("execution", ["inline", "process"])
+async def test_modules_of_one_name_in_two_folders_are_refused(
+    tmp_path: Path, execution: str
+) -> None:
+    module = f"graph_code_{tmp_path.name}_twice"
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{module}.py").write_text(f"def predict(rows): return rows  # {name}")
+    spec = spec_of(f"""
+        models: {{m: {{runtime: '{module}:predict', execution: {execution}}}}}
+        routes: {{a: m}}
+    """)
+    async with open_graph(spec, folder=tmp_path / "one", clock=ManualClock()) as graph:
+        assert list(graph.models) == ["m"]
+        if execution == "process":  # the processes know nothing of one another
+            async with open_graph(spec, folder=tmp_path / "other", clock=ManualClock()):
+                return
+        with pytest.raises(ModelFileError) as caught:
+            async with open_graph(spec, folder=tmp_path / "other", clock=ManualClock()):
+                pass
+    assert caught.value.what == (
+        f"it cannot be loaded: ImportError: another module {module} is loaded already: "
+        f"{tmp_path / 'one' / module}.py"
+    )
+
+
 async def test_what_fails_late_closes_threads_and_processes(tmp_path: Path) -> None:
     module = code(tmp_path, "telling", TELLING)
     spec = spec_of(f"""
@@ -505,6 +595,9 @@ KEYS: Final = 'the labels must have the keys "0", "1", ... without a gap'
         (b'{"0": "a", "0": "b"}', "a column stands twice in the labels"),
         (b"[]", "there are no labels in it"),
         (b"{}", "there are no labels in it"),
+        (b'["a", "b", "a"]', "a label stands twice in it"),
+        (b'{"0": "a", "1": "a"}', "a label stands twice in it"),
+        (b'["a", "\\ud800"]', "a label is no text that UTF-8 can hold"),
     ],
 )
 def test_labels_that_are_none(tmp_path: Path, content: bytes, what: str) -> None:
@@ -523,6 +616,7 @@ def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / "none.json", "there is no such labels file"),
         (tmp_path, "the labels cannot be read: is a directory"),
         (large, "labels of over 16777216 bytes"),
+        (Path("/dev/zero"), "labels of over 16777216 bytes"),  # of no size, and without an end
     ]:
         with pytest.raises(ModelFileError) as caught:
             read_labels("m", path)

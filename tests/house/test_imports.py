@@ -14,7 +14,11 @@ KNOWN_BY = {
     "onnxruntime": {"src/penstock/runtimes/onnx.py"},
     "google": {"src/penstock/runtimes/onnx_file.py"},
     "ruamel": {"src/penstock/spec/compose.py", "src/penstock/spec/edit.py"},
-    "uvicorn": {"src/penstock/gateway/lane.py", "src/penstock/gateway/server.py"},
+    "uvicorn": {
+        "src/penstock/gateway/bounds.py",
+        "src/penstock/gateway/lane.py",
+        "src/penstock/gateway/server.py",
+    },
     "uvloop": {"src/penstock/cli/serve.py"},
     "yaml": set[str](),
     "logging": set[str](),

@@ -18,6 +18,7 @@ from penstock.core.errors import (
     ModelFailed,
     NoLabels,
     NotReady,
+    Overloaded,
     ServingError,
 )
 from penstock.core.labels import LABEL, PROBA, SCORES
@@ -267,7 +268,7 @@ class TestBestArm:
         constant = Constant(answer="setosa", place="p", clock=clock)
         fan_out = a_fan_out(arm("a", 0.5), arm("b", constant), clock=clock)
 
-        with pytest.raises(NoLabels, match=r"arm b of routes\.iris has no labels"):
+        with pytest.raises(NoLabels, match=r"^routes\.iris, for its arm b, has no labels: an arm"):
             await start(fan_out(a_request(labelled=True)))
         assert codes((await start(fan_out(a_request()))).arms) == {"a": "scores", "b": "labelled"}
 
@@ -706,6 +707,39 @@ class TestInnerError:
 
         assert raised.value is first
         assert hops(first) == ["fan_out", "a!invalid_input", "b!invalid_input"]
+
+    async def test_where_every_arm_sheds_the_first_says_so(self, start: Start) -> None:
+        full = with_trail(Overloaded("the queue of model a", 20, "rows"), "model:a!overloaded")
+        closed = with_trail(NotReady("model b"), "model:b!not_ready")
+        fan_out = a_fan_out(arm("a", failing(full)), arm("b", failing(closed)))
+
+        with pytest.raises(Overloaded) as caught:
+            await start(fan_out(a_request()))
+
+        assert caught.value is full
+        assert caught.value.retryable
+        assert hops(caught.value) == ["fan_out", "model:a!overloaded", "model:b!not_ready"]
+
+    @pytest.mark.parametrize(
+        "other", [InvalidInput("no"), ModelFailed("b"), DeadlineExceeded("b")], ids=str
+    )
+    async def test_shedding_by_some_arms_is_a_cause(
+        self, start: Start, other: ServingError
+    ) -> None:
+        full = Overloaded("a", 20, "rows")
+        fan_out = a_fan_out(arm("a", failing(full)), arm("b", failing(other)))
+
+        with pytest.raises(FanOutFailed) as caught:
+            await start(fan_out(a_request()))
+
+        assert caught.value.causes == {"a": full, "b": other}
+        assert type(caught.value) is FanOutFailed
+
+    async def test_shedding_by_too_many_arms_is_a_cause(self, start: Start) -> None:
+        fan_out = a_fan_out(arm("a", 0.5), arm("b", failing(NotReady("b"))), policy="all")
+
+        with pytest.raises(FanOutFailed, match=r"failed: b \(not_ready\)"):
+            await start(fan_out(a_request()))
 
     async def test_a_refusal_by_some_arms_is_a_cause(self, start: Start) -> None:
         refusing = arm("a", failing(InvalidInput("no", "$.data[0]")))

@@ -15,7 +15,7 @@ from penstock.core.predictor import InlineModel, TensorSpec
 from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
 from penstock.runtimes.abreast import Abreast, abreast_of
 from penstock.runtimes.onnx import open_onnx
-from penstock.runtimes.probe import LOOP_SLICE_S
+from penstock.runtimes.probe import LOOP_SLICE_S, MAX_BATCH_ROWS
 from tests.runtimes.contract import MODELS, QUICK_S, Passing, of_file
 from tests.support import IRIS, START_S, ManualClock, Start, both_ways, hops, nothing_loose
 
@@ -29,6 +29,8 @@ def model(
     rows: TensorSpec = ROWS,
     datatype: str = "float32",
     columns: tuple[int, ...] = (2,),
+    one_s: float = 1e-5,
+    row_s: float = LOOP_SLICE_S / 100,
 ) -> InlineModel:
     return InlineModel(
         name=name,
@@ -38,8 +40,8 @@ def model(
         datatype=datatype,
         columns=columns,
         run=run,
-        one_s=1e-5,
-        row_s=LOOP_SLICE_S / 100,
+        one_s=one_s,
+        row_s=row_s,
         hop=f"model:{name}@1",
     )
 
@@ -147,6 +149,56 @@ async def test_models_that_do_not_go_together_after_all() -> None:
     assert found is not None
     assert await found(asking((1, 2), (3, 4))) is None
     assert tables(await found(asking((1, 2)))) == [[[1, 2]], [[1, 2]]]
+
+
+async def test_models_that_all_give_another_number_of_scores_are_left_to_the_arms() -> None:
+    def wide(rows: Array) -> Array:
+        return np.hstack([rows, rows]) if (rows == 7).any() else rows
+
+    found = abreast_of([model("a", wide), model("b", wide)], ManualClock())
+    assert found is not None
+    assert await found(asking((7, 2))) is None
+    assert tables(await found(asking((1, 2)))) == [[[1, 2]], [[1, 2]]]
+
+
+@pytest.mark.parametrize(
+    ("one_s", "row_s", "most"),
+    [
+        (LOOP_SLICE_S / 8, LOOP_SLICE_S / 64, 1 + 24),
+        (LOOP_SLICE_S / 4, LOOP_SLICE_S / 64, 1 + 16),
+        (LOOP_SLICE_S / 2, LOOP_SLICE_S / 64, 1),
+        (LOOP_SLICE_S * 2, LOOP_SLICE_S / 64, 1),
+        (LOOP_SLICE_S / 8, 1e-12, MAX_BATCH_ROWS),
+    ],
+)
+async def test_together_they_hold_the_loop_no_longer_than_one(
+    one_s: float, row_s: float, most: int
+) -> None:
+    both = [model(name, times(1), one_s=one_s, row_s=row_s) for name in "ab"]
+    found = abreast_of(both, ManualClock())
+    assert found is not None
+    answers = await found(asking(*[(1, 2)] * most))
+    assert answers is not None
+    assert [len(answer.primary) for answer in answers] == [most, most]
+    assert await found(asking(*[(1, 2)] * (most + 1))) is None
+
+
+async def test_requests_of_one_pass_are_run_in_batches_of_so_many_rows() -> None:
+    runs = list[int]()
+
+    def run(rows: Array) -> Array:
+        runs.append(len(rows))
+        return rows
+
+    both = [
+        model(name, runs_it, one_s=LOOP_SLICE_S / 4, row_s=LOOP_SLICE_S / 64)
+        for name, runs_it in (("a", run), ("b", times(1)))
+    ]
+    found = abreast_of(both, ManualClock())
+    assert found is not None
+    answers = await asyncio.gather(*(found(asking((i % 12, 2))) for i in range(40)))
+    assert [tables(one) for one in answers] == [[[[i % 12, 2]]] * 2 for i in range(40)]
+    assert runs == [17, 17, 6]
 
 
 async def test_closed_models_are_not_run() -> None:

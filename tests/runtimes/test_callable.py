@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import sys
 import threading
@@ -27,7 +28,7 @@ from penstock.runtimes.callable import PROCESS_LIMIT_S, TRY_OUT_S, open_callable
 from penstock.runtimes.probe import Cost
 from tests.runtimes.conftest import UserCode
 from tests.runtimes.contract import QUICK_S, Passing
-from tests.support import START_S, ManualClock, Start, both_ways, nothing_loose, settle
+from tests.support import START_S, ManualClock, Start, both_ways, hops, nothing_loose, settle
 
 IN_A_PROCESS: Final = "in a process of its own, batched while busy"
 EVERYWHERE: Final = ("inline", "thread", "process")
@@ -138,12 +139,73 @@ async def test_it_imports_what_stands_beside_it(
         assert await answer(model, (1, 2)) == [[4.0, 8.0]]
 
 
-async def test_a_folder_is_put_in_front_of_the_path_once(opened: Open, tmp_path: Path) -> None:
+async def test_a_folder_is_put_behind_the_path_once(opened: Open, tmp_path: Path) -> None:
     for _ in range(2):
         async with opened(KINDS, "function"):
             pass
     assert sys.path.count(str(tmp_path)) == 1
-    assert sys.path[0] == str(tmp_path)
+    assert sys.path[-1] == str(tmp_path)  # nothing in it replaces a library
+
+
+# --- its file ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("execution", EVERYWHERE)
+async def test_a_file_has_a_version_and_its_digest_is_looked_at(
+    opened: Open, tmp_path: Path, execution: str
+) -> None:
+    file = tmp_path / "factor.txt"
+    file.write_text("10")
+    digest = hashlib.sha256(b"10").hexdigest()
+    options = {"execution": execution, "path": file}
+    for sha256 in (None, digest):
+        async with opened(KINDS, "Model", sha256=sha256, **options) as model:
+            assert model.description.version == digest[:12]
+            response = await model.predict(asking((1, 2)))
+            assert response.version == digest[:12]
+            assert hops(response) == [f"model:m@{digest[:12]}"]
+    with pytest.raises(ModelFileError) as caught:
+        async with opened(KINDS, "Model", sha256="0" * 64, **options):
+            pass
+    assert str(caught.value) == (
+        f"model m: {file}: its sha256 is {digest}, the spec says {'0' * 64}"
+    )
+
+
+PATH_ONLY: Final = """
+    class Model:
+        def load(self, path):
+            self.path = path
+
+        def predict(self, rows):
+            return [[len(self.path)]] * len(rows)
+"""
+
+
+@pytest.mark.parametrize("name", ["", "none", "n" * 300, "a\0b"])
+async def test_a_path_of_no_file_is_the_callables_own_affair(
+    opened: Open, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    async with opened(PATH_ONLY, "Model", path=path) as model:
+        assert model.description.version == ""
+        assert await answer(model, (1, 2)) == [[len(str(path))]]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("", "cannot be read: is a directory"),
+        ("none", "there is no such file"),
+        ("n" * 300, "cannot be read: file name too long"),
+        ("a\0b", "is no path of a file"),
+    ],
+)
+async def test_a_digest_is_of_a_file(opened: Open, tmp_path: Path, name: str, what: str) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        async with opened(PATH_ONLY, "Model", path=tmp_path / name, sha256="0" * 64):
+            pass
+    assert caught.value.what == what
 
 
 # --- samples and labels ------------------------------------------------------------------
@@ -286,7 +348,12 @@ async def test_a_callable_that_fails_on_its_own_sample(
 class Impatient(ManualClock):
     """A clock on which what it is asked to wake has always taken too long."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.woken_s: list[float] = []
+
     def call_at(self, when_s: float, callback: Callable[[], None]) -> Any:  # noqa: ANN401
+        self.woken_s.append(when_s)
         self.advance(when_s - self.now_s())
         return super().call_at(when_s, callback)
 
@@ -295,7 +362,7 @@ async def test_a_callable_that_takes_too_long_for_its_own_sample(opened: Open) -
     clock = Impatient()
     opening = opened(KINDS, "function", sample=((1,),), execution="process", clock=clock)
     assert await refused(opening) == ("it fails on its own sample: the deadline passed at model m")
-    assert clock.now_s() == START_S + TRY_OUT_S
+    assert clock.woken_s[0] == START_S + TRY_OUT_S
 
 
 # --- answers and failures ----------------------------------------------------------------
@@ -343,6 +410,83 @@ async def test_a_callable_may_refuse_an_input(opened: Open, execution: str) -> N
         assert isinstance(found[1], InvalidInput)
         assert str(found[1]) == "a length is not negative"
         assert found[1].path == "$.data[0][1]"
+
+
+ENDING: Final = """
+    class Ends(BaseException):
+        pass
+
+    {a}def predict(rows):
+        if rows[0, 0] == 1:
+            raise SystemExit(3)
+        if rows[0, 0] == 2:
+            raise KeyboardInterrupt
+        if rows[0, 0] == 3:
+            raise Ends
+        return rows
+"""
+
+
+@both_ways
+@pytest.mark.parametrize("execution", [*EVERYWHERE, "async"])
+async def test_not_even_what_ends_programs_ends_the_server(
+    start: Start, opened: Open, execution: str
+) -> None:
+    is_async = execution == "async"
+    text = ENDING.format(a="async " if is_async else "")
+    async with opened(text, execution="inline" if is_async else execution) as model:
+        async with nothing_loose():
+            asked = [start(model.predict(asking((value,)))) for value in (1, 2, 9, 3)]
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        for i, cause in ((0, "SystemExit"), (1, "KeyboardInterrupt"), (3, "Ends")):
+            failed = found[i]
+            assert isinstance(failed, ModelFailed)
+            assert str(failed) == "model m raised an error"
+            assert cause in repr(failed.__cause__)
+        assert await start(answer(model, (9,))) == [[9.0]]
+
+
+@pytest.mark.parametrize("execution", [*EVERYWHERE, "async"])
+async def test_errors_that_are_raised_again_and_again_have_their_own_trails(
+    opened: Open, execution: str
+) -> None:
+    is_async = execution == "async"
+    text = """
+        from penstock.core.errors import InvalidInput, ModelFailed
+
+        ERRORS = [InvalidInput("no", "$.data[0]"), ModelFailed("another")]
+
+        {a}def predict(rows):
+            raise ERRORS[int(rows[0, 0])]
+    """.format(a="async " if is_async else "")
+    async with opened(text, execution="inline" if is_async else execution) as model:
+        for kind, row in [(InvalidInput, (0,)), (ModelFailed, (1,))] * 2:
+            with pytest.raises(kind) as caught:
+                await answer(model, row)
+            assert hops(caught.value) == [f"model:m!{kind.code}"]
+            assert "another" not in str(caught.value)
+
+
+REUSING: Final = """
+    import numpy as np
+
+    buffer = np.zeros((100, 1))
+
+    {a}def predict(rows):
+        buffer[: len(rows)] = rows * 2
+        return buffer[: len(rows)]
+"""
+
+
+@pytest.mark.parametrize("execution", [*EVERYWHERE, "async"])
+async def test_a_callable_may_fill_the_same_array_again(opened: Open, execution: str) -> None:
+    is_async = execution == "async"
+    text = REUSING.format(a="async " if is_async else "")
+    async with opened(text, execution="inline" if is_async else execution) as model:
+        first = await model.predict(asking((1,)))
+        many = await asyncio.gather(*(model.predict(asking((i,))) for i in range(50)))
+        assert first.primary.tolist() == [[2.0]]
+        assert [one.primary.tolist() for one in many] == [[[i * 2.0]] for i in range(50)]
 
 
 CHANGING: Final = """
@@ -473,6 +617,44 @@ async def test_without_a_sample_nothing_is_measured(
 ) -> None:
     async with opened(WHERE, execution=execution) as model:
         assert model.running == running
+
+
+NORMALISING: Final = """
+    batches = []
+
+    def predict(rows):
+        batches.append(len(rows))
+        return rows - rows.mean(axis=0)
+"""
+
+
+@pytest.mark.parametrize("sample", [((1, 2),), ((0, 0),), ((-3, 0.5),)])
+@pytest.mark.parametrize("execution", [None, "inline", "thread"])
+async def test_a_callable_that_normalises_its_batch_is_never_batched(
+    opened: Open, sample: tuple[Any, ...], execution: str | None
+) -> None:
+    clock = Passing()
+    clock.step_s = QUICK_S
+    async with opened(NORMALISING, sample=sample, execution=execution, clock=clock) as model:
+        clock.step_s = 0.0
+        assert model.running.endswith("singly")
+        module = model_module()
+        del module.batches[:]
+        rows = [(1.0, 2.0), (5.0, 6.0), (9.0, 0.0)]
+        found = await asyncio.gather(*(answer(model, row) for row in rows), answer(model, *rows))
+        assert found == [[[0.0, 0.0]]] * 3 + [[[0.0, 0.0]] * 3]
+        assert set(module.batches) == {1}
+
+
+async def test_a_callable_that_normalises_its_batch_is_not_batched_in_a_process(
+    opened: Open,
+) -> None:
+    clock = Passing()
+    clock.step_s = PROCESS_LIMIT_S * 1.1
+    async with opened(NORMALISING, sample=((1, 2),), clock=clock) as model:
+        clock.step_s = 0.0
+        assert model.running == IN_A_PROCESS
+        assert await answer(model, (1, 2), (5, 6)) == [[0.0, 0.0]] * 2
 
 
 COUNTING: Final = """

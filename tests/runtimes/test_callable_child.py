@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,18 +12,26 @@ import pytest
 from penstock.core.child import Child, ChildFailed, ChildLost
 from penstock.core.errors import (
     AnswerNotFinite,
+    DeadlineExceeded,
     InvalidInput,
     ModelFailed,
     NotReady,
     ServingError,
 )
 from penstock.core.values import Array
-from penstock.runtimes.callable_child import TARGET, ChildWorker, serve_in_child, unpacked
+from penstock.runtimes.busy import Answers
+from penstock.runtimes.callable_child import (
+    MAX_RUN_S,
+    TARGET,
+    ChildWorker,
+    serve_in_child,
+    unpacked,
+)
 from tests.runtimes.conftest import UserCode
-from tests.support import nothing_loose, settle
+from tests.support import ManualClock, Start, both_ways, nothing_loose, settle
 
 CODE = """
-    import os, signal, sys
+    import os, signal, sys, threading
     import numpy as np
     from penstock.core.errors import InvalidInput
 
@@ -38,6 +47,8 @@ CODE = """
             os.kill(os.getpid(), signal.SIGKILL)
         if (first == 667).any():
             sys.exit(3)
+        if (first == 77).any():
+            threading.Event().wait()
         rows *= 2
         return np.where(rows < 0, np.nan, rows)
 
@@ -65,8 +76,8 @@ def packed(rows: Array) -> list[Any]:
 
 
 @pytest.mark.usefixtures("importable")
-def test_it_answers_each_request_by_itself(user_code: UserCode) -> None:
-    serve = serve_in_child(f"{user_code(CODE)}:predict", None, "m", 0)
+def test_it_answers_each_request_by_itself(user_code: UserCode, tmp_path: Path) -> None:
+    serve = serve_in_child(f"{user_code(CODE)}:predict", None, str(tmp_path), "m", 0)
     assert serve([]) == []
     (kind, *content) = serve([packed(column(1, 2))])[0]
     assert kind == "rows"
@@ -83,26 +94,40 @@ def test_it_answers_each_request_by_itself(user_code: UserCode) -> None:
 
 
 @pytest.mark.usefixtures("importable")
-def test_it_looks_at_the_number_of_scores(user_code: UserCode) -> None:
-    serve = serve_in_child(f"{user_code(CODE)}:predict", None, "m", 3)
+def test_it_looks_at_the_number_of_scores(user_code: UserCode, tmp_path: Path) -> None:
+    serve = serve_in_child(f"{user_code(CODE)}:predict", None, str(tmp_path), "m", 3)
     assert serve([packed(column(1))]) == [
         ["model_failed", "gave answers of shape [1] for 3 labels", None]
     ]
 
 
 @pytest.mark.usefixtures("importable")
-def test_it_does_not_serve_what_has_to_be_awaited(user_code: UserCode) -> None:
+def test_it_does_not_serve_what_has_to_be_awaited(user_code: UserCode, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="an async callable runs inline"):
-        serve_in_child(f"{user_code(CODE)}:waits", None, "m", 0)
+        serve_in_child(f"{user_code(CODE)}:waits", None, str(tmp_path), "m", 0)
+
+
+def test_a_namesake_is_refused_there_too(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("def predict(rows): return rows")
+    with pytest.raises(ImportError, match="another module json is loaded already"):
+        serve_in_child("json:predict", None, str(tmp_path), "m", 0)
 
 
 # --- both ends ---------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def worker(user_code: UserCode, tmp_path: Path) -> AsyncIterator[ChildWorker]:
-    arguments = (f"{user_code(CODE)}:predict", None, "m", 0)
-    made = ChildWorker(Child(TARGET, arguments, import_paths=[str(tmp_path)]), model="m")
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def worker(
+    user_code: UserCode, tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[ChildWorker]:
+    arguments = (f"{user_code(CODE)}:predict", None, str(tmp_path), "m", 0)
+    child = Child(TARGET, arguments, import_paths=[str(tmp_path)])
+    made = ChildWorker(child, model="m", clock=clock)
     yield made
     made.close()
     await settle()
@@ -139,6 +164,35 @@ async def test_who_ends_the_process_fails_nobody_else(worker: ChildWorker) -> No
 
 def kind_of(answer: Array | ServingError) -> object:
     return answer.tolist() if isinstance(answer, np.ndarray) else type(answer)
+
+
+@both_ways
+async def test_a_process_that_hangs_is_ended_and_the_next_run_works(
+    start: Start, worker: ChildWorker, clock: ManualClock
+) -> None:
+    assert [kind_of(answer) for answer in await worker([column(1)])] == [[[2.0]]]
+    process = worker._child._process
+    assert process is not None
+
+    async def hang() -> Answers:
+        return await worker([column(1), column(77)])
+
+    async with nothing_loose():
+        hanging = start(hang())
+        await clock.elapse(MAX_RUN_S - 1.0)
+        assert not hanging.done()
+        assert process.poll() is None
+        await clock.elapse(1.0)
+        answers = await hanging
+        assert process.returncode == -signal.SIGKILL
+        for answer in answers:
+            assert isinstance(answer, ModelFailed)
+            assert str(answer) == ("model m did not answer within 60 s; its process has been ended")
+            assert isinstance(answer.__cause__, DeadlineExceeded)
+        assert answers[0] is not answers[1]
+    assert [kind_of(answer) for answer in await worker([column(2)])] == [[[4.0]]]
+    assert worker._child.starts == 2
+    assert clock.timers == 0
 
 
 async def test_a_callable_that_can_no_longer_be_loaded(worker: ChildWorker, tmp_path: Path) -> None:

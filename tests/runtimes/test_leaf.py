@@ -70,6 +70,22 @@ def asking(rows: Array, *, deadline_s: float = START_S + 30.0) -> InferenceReque
     return InferenceRequest("a-request", "iris", {"data": rows}, deadline_s, 7)
 
 
+@both_ways
+async def test_it_looks_at_the_number_of_scores(start: Start) -> None:
+    clock = ManualClock()
+    rows = TensorSpec("float_input", "float32", (-1, 4))
+    for shape in ((-1, 2), (-1, 3, 1), (-1,)):
+        signature = Signature("svc", "1", rows, TensorSpec("p", "float32", shape), ())
+        odd = ModelPredictor(signature, runner=Runs(clock), clock=clock)
+        with pytest.raises(ModelFailed) as caught:
+            await start(odd(a_request()))
+        assert str(caught.value) == f"model svc gave (3,) a row, not {shape[1:]}"
+        assert hops(caught.value) == ["model:svc@1!model_failed"]
+    signature = Signature("svc", "1", rows, TensorSpec("p", "float32", (-1, -1)), ())
+    any_number = ModelPredictor(signature, runner=Runs(clock), clock=clock)
+    assert (await start(any_number(a_request()))).primary.shape == (1, 3)
+
+
 # --- answers -----------------------------------------------------------------------------
 
 

@@ -301,6 +301,20 @@ async def test_a_model_that_mixes_its_rows_is_run_row_by_row(made: MadeFile) -> 
         assert (await scores(model, (1.0, 2.0), (3.0, 4.0))).tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
+async def test_a_model_that_normalises_its_batch_is_run_row_by_row(made: MadeFile) -> None:
+    nodes = [
+        graphs.node("ReduceMean", "rows", "mean", graphs.wholes("axes", 0)),
+        graphs.node("Sub", "rows mean", "scores"),
+    ]
+    shape = [None, 2]
+    content = graphs.model(nodes, [graphs.value("rows", shape)], [graphs.value("scores", shape)])
+    for sample in (None, ((1.0, 2.0),)):
+        async with open_onnx(made(content, sample=sample), clock=quick()) as model:
+            assert model.running.endswith("singly")
+            assert model.inline is None
+            assert (await scores(model, (1.0, 2.0), (3.0, 4.0))).tolist() == [[0.0, 0.0]] * 2
+
+
 async def test_a_model_that_fails_on_zeros_is_served(made: MadeFile) -> None:
     nodes = [
         graphs.node("Sub", "rows one", "less"),

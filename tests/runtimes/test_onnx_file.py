@@ -238,12 +238,29 @@ def test_external_data_has_to_be_inside(tmp_path: Path, location: str) -> None:
     assert refused(path).endswith("is outside the model's folder")
 
 
-@pytest.mark.parametrize("location", ["none.data", "below/none.data", "below", "a\0b"])
+@pytest.mark.parametrize("location", ["none.data", "below/none.data", "below", "a\0b", "n" * 300])
 def test_external_data_has_to_be_there(tmp_path: Path, location: str) -> None:
     (tmp_path / "below").mkdir()
     path = tmp_path / "model.onnx"
     path.write_bytes(holding(location)["initializer"])
     assert refused(path).endswith("is missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("none.onnx", "there is no such file"),
+        ("", "cannot be read: is a directory"),
+        ("n" * 300, "cannot be read: file name too long"),
+        ("a\0b", "is no path of a file"),
+        ("\ud800", "is no path of a file"),
+    ],
+)
+def test_a_path_that_is_no_files(tmp_path: Path, name: str, what: str) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        read_onnx_file("m", tmp_path / name)
+    assert caught.value.what == what
+    str(caught.value).encode()
 
 
 def test_external_data_may_be_below(tmp_path: Path) -> None:

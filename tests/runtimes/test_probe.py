@@ -21,8 +21,10 @@ from penstock.runtimes.probe import (
     Way,
     choose,
     measure,
+    rows_are_apart,
     rows_within,
     runner_for,
+    several,
 )
 from penstock.runtimes.running import TickBatched
 from tests.support import ManualClock
@@ -147,9 +149,60 @@ def wider(rows: Array) -> Array:
     return np.ones((len(rows), len(rows)))
 
 
-@pytest.mark.parametrize("run", [only_one, the_first, shares, wider])
-def test_a_model_whose_rows_are_not_apart_is_never_batched(run: Callable[[Array], Array]) -> None:
-    assert measure(run, ROW, ManualClock(), batches=True).eight_s is None
+def normalises(rows: Array) -> Array:
+    apart: Array = rows - rows.mean(axis=0)
+    return apart
+
+
+def one_number(rows: Array) -> Array:
+    return np.zeros((1, 1))
+
+
+def others_rows(rows: Array) -> Array:
+    return rows[::-1]
+
+
+@pytest.mark.parametrize("datatype", ["float64", "float32", "int64", "uint8"])
+@pytest.mark.parametrize("first", [3.0, 0.0, 1.0])
+@pytest.mark.parametrize(
+    "run", [only_one, the_first, shares, wider, normalises, one_number, others_rows]
+)
+def test_a_model_whose_rows_are_not_apart_is_never_batched(
+    run: Callable[[Array], Array], first: float, datatype: str
+) -> None:
+    row = np.array([[first, 1.0]], dtype=datatype)
+    with np.errstate(all="ignore"):
+        assert measure(run, row, ManualClock(), batches=True).eight_s is None
+
+
+def test_rows_of_zeros_are_made_different_ones_too() -> None:
+    for datatype in ("float32", "int64"):
+        rows = several(lambda rows: rows, np.zeros((1, 2), dtype=datatype))
+        assert rows.dtype == datatype
+        assert rows.tolist() == [[k, k] for k in range(8)]
+
+
+def test_rows_are_compared_that_the_model_can_compute() -> None:
+    def picky(rows: Array) -> Array:
+        if (rows > 3.5).any():
+            raise ModelFailed("m")
+        return rows
+
+    rows = several(picky, ROW)
+    assert rows.tolist() == [[3.0], [3.1875], [3.375]] * 2 + [[3.0], [3.1875]]
+    assert several(picky, np.array([[3.5]])).tolist() == [[3.5]] * 8
+    assert rows_are_apart(picky, rows)
+
+
+def test_a_model_that_fails_for_what_it_answered_before_is_never_batched() -> None:
+    runs = iter(range(100))
+
+    def tires(rows: Array) -> Array:
+        if next(runs) > 20:
+            raise ModelFailed("m")
+        return rows
+
+    assert measure(tires, ROW, ManualClock(), batches=True).eight_s is None
 
 
 def test_rows_may_differ_as_sums_in_another_order_do() -> None:

@@ -363,6 +363,27 @@ async def test_what_waits_is_bounded() -> None:
     assert as_lists(await runner(column(1), SOON_S)) == [[2]]
 
 
+async def test_what_passes_everything_still_answers_its_batch() -> None:
+    passed = list[BaseException]()
+
+    class Ends(BaseException):
+        pass
+
+    def run(rows: Array) -> Array:
+        raise Ends
+
+    runner = TickBatched(run, model="m", max_rows=9, most_rows=9, large=Beside())
+    waiting = [runner(column(1), SOON_S), runner(column(2), SOON_S)]
+    try:
+        runner._flush()
+    except Ends as error:
+        passed.append(error)
+    found = await at_once(*waiting)
+    assert len(passed) == 1
+    assert [str(error) for error in found] == ["model m raised an error"] * 2
+    assert found[0] is not found[1]
+
+
 async def test_closing_fails_what_waits_and_what_comes() -> None:
     run = Doubling()
     runner, beside = ticking(run, max_rows=2)

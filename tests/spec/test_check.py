@@ -52,6 +52,10 @@ def test_what_is_not_available_is_told() -> None:
             "{path: a.onnx, protocol: oip}",
             "models.svc.protocol: any protocol but plain is not available in this version",
         ),
+        (
+            "{path: a.onnx, pure: false}",
+            "models.svc.pure: pure: false is not available in this version",
+        ),
     ],
 )
 def test_what_models_cannot_be_yet(model: str, problem: str) -> None:

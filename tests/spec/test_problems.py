@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.spec.problems import (
+    MOST_COMPARED,
     Lines,
     Position,
     Problem,
@@ -103,3 +104,9 @@ def test_wording() -> None:
     assert quoted("x" * 100) == f'"{"x" * 57}..."'
     assert meant("policyy", ["arms", "policy"]) == 'did you mean "policy"?'
     assert meant("zzz", ["arms", "policy"]) == ""
+
+
+def test_among_too_many_names_the_nearest_is_not_looked_for() -> None:
+    names = ["policy", *map(str, range(MOST_COMPARED - 1))]
+    assert meant("policyy", iter(names)) == 'did you mean "policy"?'
+    assert meant("policyy", iter([*names, "one more"])) == ""

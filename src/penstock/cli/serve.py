@@ -6,7 +6,10 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import socket
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import uvloop
 
 from penstock.cli.banner import banner
 from penstock.core.errors import PenstockError, SpecError
+from penstock.core.model import MODEL_THREAD
 from penstock.gateway.app import gateway_of
 from penstock.gateway.server import BACKLOG, server_for
 from penstock.gateway.serving import Served, bare_model, read_served
@@ -43,7 +47,17 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         _listen(options.host, options.port) as listening,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        return runner.run(_serve(served, listening, options.host))
+        status = runner.run(_serve(served, listening, options.host))
+    _leave_hanging_models(status)
+    return status
+
+
+def _leave_hanging_models(status: int) -> None:
+    """End the process here where a model's run never ends: the interpreter would wait for it."""
+    if any(t.name.startswith(MODEL_THREAD) and t.is_alive() for t in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _served(options: argparse.Namespace, environment: Mapping[str, str]) -> Served:

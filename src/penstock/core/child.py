@@ -57,7 +57,7 @@ class Child:
     Args:
         target: `module:function`; called in the child with `args`, it returns what serves calls.
         args: what MessagePack can hold.
-        import_paths: folders put in front of the child's `sys.path`.
+        import_paths: folders put behind all others of the child's `sys.path`.
         niceness: how far the child stands back where it shares a core with others (0 to 19).
     """
 

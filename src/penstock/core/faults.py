@@ -6,9 +6,10 @@ requests a second is said a few times a second, and the rest is counted.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, final
 
 from penstock.core.clock import Clock
@@ -46,16 +47,13 @@ class FaultLog:
 
     def report_models(self, request_id: str, error: ServingError) -> None:
         """Say what a model did, where that is why a request, or one of its arms, failed."""
-        if isinstance(error, ModelFailed):
-            self.report(f"request {request_id}", error)
-        elif isinstance(error, FanOutFailed):
-            for cause in error.causes.values():
-                self.report_models(request_id, cause)
+        for fault in _models_faults(error):
+            self.report(f"request {request_id}", fault)
 
     def report_background(self, error: BaseException) -> None:
         """Say what ended work in the background: a model's fault, or one of ours."""
-        if isinstance(error, ModelFailed) or not isinstance(error, ServingError):
-            self.report("work in the background", error)
+        for fault in _models_faults(error) if isinstance(error, ServingError) else [error]:
+            self.report("work in the background", fault)
 
     def report_arms(
         self, request_id: str, arms: Mapping[str, InferenceResponse | ServingError]
@@ -68,5 +66,14 @@ class FaultLog:
                 self.report_arms(request_id, outcome.arms)
 
 
+def _models_faults(error: ServingError) -> Iterator[ModelFailed]:
+    if isinstance(error, ModelFailed):
+        yield error
+    elif isinstance(error, FanOutFailed):
+        for cause in error.causes.values():
+            yield from _models_faults(cause)
+
+
 def _say(text: str) -> None:
-    print(text.rstrip(), file=sys.stderr, flush=True)  # noqa: T201 - this is the log
+    with contextlib.suppress(OSError, ValueError):  # nobody may be reading it any more
+        print(text.rstrip(), file=sys.stderr, flush=True)  # noqa: T201 - this is the log

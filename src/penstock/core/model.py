@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct
 
 from penstock.core.clock import Clock
 from penstock.core.predictor import OpenModel
+
+MODEL_THREAD: Final = "model-"
+"""How the names of the threads that run models begin."""
 
 
 class ModelSource(Struct, frozen=True, kw_only=True):

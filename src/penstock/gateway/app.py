@@ -62,7 +62,7 @@ class Gateway:
         self._now_s = graph.clock.now_s
         self._new_id = (ids or IdSource()).new_id
         self._apart = ApartDecoder(graph.clock)
-        self._table = PathTable(tuple(graph.routes))
+        self._table = PathTable(() if served.alone else tuple(graph.routes))
         tools = FaceTools(graph, self._apart, seeds or SeedSource())
         self.lane: dict[bytes, Lane] = {}
         for name, route in graph.routes.items():
@@ -91,7 +91,7 @@ class Gateway:
             self._now_s(),
         )
         await self.guarded(exchange, self._find_and_answer)
-        if exchange.lingers:
+        if exchange.lingers and exchange.answered:
             await linger(exchange, self.graph.clock)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, final
 
 from penstock.core.clock import Clock
 from penstock.core.errors import (
@@ -14,6 +14,7 @@ from penstock.core.errors import (
     BodyTooSlow,
     InvalidHeader,
     MalformedBody,
+    Overloaded,
     RequestError,
     UnsupportedContent,
 )
@@ -34,19 +35,54 @@ _JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset
 T = TypeVar("T")
 
 
+MAX_READING_BYTES: Final = 256 * 1024 * 1024
+"""What bodies that are not whole yet may hold together; who has no room for a piece is shed."""
+
+
+@final
+class ReadingBudget:
+    """Bounds what all the bodies that are being read hold together.
+
+    Args:
+        max_bytes: for all of them.
+    """
+
+    def __init__(self, max_bytes: int = MAX_READING_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._held = 0
+
+    def take(self, size: int) -> None:
+        """Hold `size` more bytes.
+
+        Raises:
+            Overloaded: there is no room for them.
+        """
+        if self._held + size > self._max_bytes:
+            raise Overloaded("the bodies being read", self._max_bytes, "bytes")
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Hold `size` bytes no longer."""
+        self._held -= size
+
+
 class ClientGone(Exception):
     """The client closed the connection before its request was whole."""
 
 
-async def read_body(exchange: Exchange, max_bytes: int, clock: Clock) -> bytes:
+async def read_body(
+    exchange: Exchange, max_bytes: int, clock: Clock, budget: ReadingBudget
+) -> bytes:
     """Return the body, decompressed.
 
     Args:
         exchange: whose.
         max_bytes: the largest body, before and after decompression.
         clock: for the time it may take.
+        budget: for what all bodies hold while they are read.
 
     Raises:
+        Overloaded: too many large bodies are being read.
         UnsupportedContent: not JSON, or an encoding that is not read here.
         BodyTooLarge: announced, sent or decompressed beyond the limit.
         BodyTooSlow: not whole in time.
@@ -63,7 +99,7 @@ async def read_body(exchange: Exchange, max_bytes: int, clock: Clock) -> bytes:
         raise _wrong_length(announced, max_bytes)
     deadline_s = exchange.started_s + BODY_TIMEOUT_S
     try:
-        body = await _in_time(deadline_s, _collect(exchange, max_bytes), clock)
+        body = await _in_time(deadline_s, _collect(exchange, max_bytes, budget), clock)
     except TimeoutError as error:
         raise BodyTooSlow(BODY_TIMEOUT_S) from error
     encoding = headers.get(b"content-encoding")
@@ -106,21 +142,26 @@ def _wrong_length(announced: bytes, max_bytes: int) -> RequestError:
     return BodyTooLarge(max_bytes, "bytes")
 
 
-async def _collect(exchange: Exchange, max_bytes: int) -> bytes:
+async def _collect(exchange: Exchange, max_bytes: int, budget: ReadingBudget) -> bytes:
     pieces: list[bytes] = []
-    size = 0
-    while True:
-        message = await exchange.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        piece: bytes = message.get("body", b"")
-        size += len(piece)
-        if size > max_bytes:
-            exchange.lingers = message.get("more_body", False)
-            raise BodyTooLarge(max_bytes, "bytes")
-        if not message.get("more_body", False):
-            return b"".join((*pieces, piece)) if pieces else piece
-        pieces.append(piece)
+    held = 0
+    try:
+        while True:
+            message = await exchange.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            exchange.lingers = more  # as long as something is refused in the middle of it
+            if held + len(piece) > max_bytes:
+                raise BodyTooLarge(max_bytes, "bytes")
+            if not more:
+                return b"".join((*pieces, piece)) if pieces else piece
+            budget.take(len(piece))
+            held += len(piece)
+            pieces.append(piece)
+    finally:
+        budget.give_back(held)
 
 
 async def _decompressed(body: bytes, encoding: bytes, max_bytes: int) -> bytes:

@@ -31,6 +31,9 @@ UNREAD_TIMEOUT_S: Final = 30.0
 """How long a client may leave its answers unread, once no more of them can be sent."""
 
 
+_BODIES: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds.
 
@@ -91,7 +94,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self.scope["headers"] = headers
         super().on_headers_complete()
         self.headers = _NoTrailers()
-        self._is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        given = {name for name, _ in headers}
+        self._is_chunked = b"transfer-encoding" in given
+        if self.parser.should_upgrade() and not _BODIES.isdisjoint(given):
+            self.cycle.keep_alive = False  # a body that comes now would be read as a request
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: anyone could fill the log."""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
         self._under_way = cycle

@@ -17,7 +17,7 @@ from penstock.core.errors import (
 from penstock.core.ids import SeedSource
 from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest
 from penstock.gateway.answers import encode, encode_large
-from penstock.gateway.body import read_body
+from penstock.gateway.body import ReadingBudget, read_body
 from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.fields import FieldReader
@@ -60,12 +60,13 @@ class FaceTools:
         seeds: makes a seed for each request.
     """
 
-    __slots__ = ("apart", "clock", "faults", "graph", "new_seed", "now_s", "recorder")
+    __slots__ = ("apart", "budget", "clock", "faults", "graph", "new_seed", "now_s", "recorder")
 
     def __init__(self, graph: Graph, apart: ApartDecoder, seeds: SeedSource) -> None:
         self.faults = graph.faults
         self.graph = graph
         self.apart = apart
+        self.budget = ReadingBudget()
         self.clock: Clock = graph.clock
         self.now_s = graph.clock.now_s
         self.new_seed = seeds.new_seed
@@ -123,20 +124,19 @@ class PlainRoute:
     ) -> None:
         """`POST /predict`, `POST /predict/label`; `added` stands in the answer too."""
         try:
-            body = await read_body(exchange, self._max_body_bytes, self._tools.clock)
+            tools = self._tools
+            body = await read_body(exchange, self._max_body_bytes, tools.clock, tools.budget)
         except BaseException as error:  # also where the client has gone
-            self.record_unread(exchange, error if isinstance(error, ServingError) else None)
+            self.record_unread(exchange, error)
             raise
         await self.predict_body(exchange, body, added, labelled=labelled)
 
     def _recording(self, exchange: Exchange) -> Recording:
         return Recording(self._tools.recorder, self._tools.clock, self._name, exchange)
 
-    def record_unread(self, exchange: Exchange, error: ServingError | None) -> None:
+    def record_unread(self, exchange: Exchange, error: BaseException | None) -> None:
         """Record an exchange whose body never came whole; None where the client has gone."""
-        record = self._recording(exchange)
-        record.outcome = error
-        record.end()
+        self._recording(exchange).end(error)
 
     async def predict_body(
         self,

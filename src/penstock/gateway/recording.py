@@ -42,14 +42,14 @@ class Recording:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.end(error)
+
+    def end(self, error: BaseException | None) -> None:
+        """Record the exchange now; `error` is what ended it, if anything did."""
         if isinstance(error, ServingError):
             self.outcome = error
         elif isinstance(error, Exception) and not isinstance(error, ClientGone):
             self.outcome = InternalError()
-        self.end()
-
-    def end(self) -> None:
-        """Record the exchange now."""
         if self._recorder is None:
             return
         elapsed_s = self._clock.now_s() - self._exchange.started_s

@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Overloaded, ServingError
+from penstock.core.errors import ModelFailed, Overloaded, ServingError
 from penstock.core.predictor import InlineModel
 from penstock.core.values import (
     AnswerKind,
@@ -54,7 +54,8 @@ class Abreast:
         self._now_s = clock.now_s
         self._dtype = np.dtype(models[0].rows.datatype)
         self._row_shape = models[0].rows.shape[1:]
-        name = ", ".join(model.name for model in models)
+        self._columns = models[0].columns
+        name = self._name = ", ".join(model.name for model in models)
         left_s = max(0.0, LOOP_SLICE_S - sum(model.one_s for model in models))
         most = min(MAX_BATCH_ROWS, 1 + int(left_s / sum(model.row_s for model in models)))
         self._runner = TickBatched(
@@ -90,7 +91,10 @@ class Abreast:
 
     def _run(self, rows: Array) -> Array:
         """Run all models: rows `[n, ...]` to scores `[n, models, columns]`."""
-        return np.stack([model.run(rows) for model in self._models], axis=1)
+        table = np.stack([model.run(rows) for model in self._models], axis=1)
+        if table.shape[2:] != self._columns:
+            raise ModelFailed(self._name, "gave another number of scores than it says")
+        return table
 
 
 @final

@@ -13,6 +13,7 @@ import numpy as np
 from penstock.core.clock import Clock
 from penstock.core.drive import within
 from penstock.core.errors import AnswerNotFinite, ModelFailed, NotReady, ServingError
+from penstock.core.model import MODEL_THREAD
 from penstock.core.values import Array
 from penstock.runtimes.running import MAX_QUEUED_ROWS, Queue, Run, Waiting, deliver, run_batch
 
@@ -46,7 +47,7 @@ class ThreadWorker:
     def __call__(self, batch: Sequence[Array], /) -> Awaitable[Answers]:
         """Run the batch in the thread."""
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"model-{self._model}")
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{MODEL_THREAD}{self._model}")
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._thread, run_batch, self._run, self._model, batch)
 

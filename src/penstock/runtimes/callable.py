@@ -40,7 +40,7 @@ from penstock.runtimes.callable_child import TARGET, ChildWorker
 from penstock.runtimes.callable_code import as_run, as_scores, in_one_line, is_async, load_callable
 from penstock.runtimes.describe import describe_model, sample_rows
 from penstock.runtimes.leaf import ModelPredictor, Signature
-from penstock.runtimes.onnx_file import VERSION_DIGITS, read_model_file
+from penstock.runtimes.onnx_file import VERSION_DIGITS, is_file, read_model_file
 from penstock.runtimes.probe import (
     BATCH,
     THREAD_BATCH_ROWS,
@@ -105,7 +105,7 @@ def _version(source: ModelSource) -> str:
     Raises:
         ModelFileError: it cannot be read, or is another than the spec says.
     """
-    if source.path is None or not source.path.is_file():
+    if source.path is None or (source.sha256 is None and not is_file(source.path)):
         return ""
     digest = hashlib.sha256(read_model_file(source.name, source.path)).hexdigest()
     if source.sha256 is not None and digest != source.sha256:
@@ -168,7 +168,8 @@ def _measure(source: ModelSource, run: Run, sample: Array, clock: Clock) -> Cost
 
 def _fails_on_sample(source: ModelSource, error: ServingError) -> ModelFileError:
     cause = error.__cause__
-    what = error.message if cause is None else in_one_line(cause)
+    told = isinstance(error, InvalidInput)
+    what = error.message if cause is None or told else in_one_line(cause)
     return ModelFileError(source.name, source.where, f"it fails on its own sample: {what}")
 
 
@@ -255,27 +256,24 @@ class _Coroutine:
     async def _in_a_task(self, rows: Array) -> Array:
         task = asyncio.ensure_future(self._contained(rows.copy()))
         try:
-            answer = await task
+            scores = await task
         except InvalidInput as error:
             raise InvalidInput(error.message, error.path) from error
         except asyncio.CancelledError as error:
             if task.cancelling() or not task.cancelled():
                 raise
             raise ModelFailed(self._model) from error  # nobody asked for that
-        except ModelFailed:
-            raise
-        except Exception as error:
-            raise ModelFailed(self._model) from error
-        return of_columns(as_scores(answer, self._model), self._model, self._columns)
+        return of_columns(scores, self._model, self._columns)
 
-    async def _contained(self, rows: Array) -> Any:  # noqa: ANN401 - whatever the user returns
+    async def _contained(self, rows: Array) -> Array:
         """Call the function so that not even `sys.exit` in it ends the loop."""
         try:
-            return await self._function(rows)
-        except (Exception, asyncio.CancelledError):
+            answer = await self._function(rows)
+        except (InvalidInput, asyncio.CancelledError):
             raise
         except BaseException as error:
             raise ModelFailed(self._model) from error
+        return as_scores(answer, self._model)  # at once: another request may change it
 
     def close(self) -> None:
         """Take no more; what is under way is left to end."""

@@ -94,7 +94,7 @@ def as_scores(answer: Any, model: str) -> Array:  # noqa: ANN401 - whatever the 
         scores: Array = np.array(answer)  # a copy: the user may fill the same array again
     except ValueError as error:
         raise ModelFailed(model, "gave rows of different lengths") from error
-    except Exception as error:
+    except BaseException as error:  # its `__array__` is the user's code, too
         raise _not_numbers(answer, model) from error
     if scores.dtype.kind == "b":
         scores = scores.astype(np.int64)

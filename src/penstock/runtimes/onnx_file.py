@@ -179,11 +179,12 @@ def _check_external_data(name: str, path: Path, model: Any) -> None:  # noqa: AN
             raise ModelFileError(
                 name, str(path), f"its external data {shown} is outside the model's folder"
             )
-        if not _is_file(target):
+        if not is_file(target):
             raise ModelFileError(name, str(path), f"its external data {shown} is missing")
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Tell whether there is such a file; a path that cannot be one is none."""
     try:
         return path.is_file()
     except OSError:  # a name that is too long, say

@@ -110,13 +110,20 @@ def measure(run: Run, row: Array, clock: Clock, *, batches: bool) -> Cost:
 
 def several(run: Run, row: Array) -> Array:
     """Return eight rows that the model can compute, as different as can be had from one."""
-    whole = row.dtype.kind in "iu"
     rows = [row]
     for k in range(1, BATCH):
-        other = (row // (k + 1) if whole else row * (1 + k / 16)).astype(row.dtype)
+        other = _another(row, k)
         if _computes(run, other):
             rows.append(other)
     return np.resize(np.concatenate(rows), (BATCH, *row.shape[1:]))
+
+
+def _another(row: Array, k: int) -> Array:
+    if not row.any():
+        other = row + k  # zeros are zeros whatever they are multiplied with
+    else:
+        other = row // (k + 1) if row.dtype.kind in "iu" else row * (1 + k / 16)
+    return other.astype(row.dtype)
 
 
 def _computes(run: Run, row: Array) -> bool:
@@ -133,15 +140,14 @@ def rows_are_apart(run: Run, eight: Array) -> bool:
     One that takes a single row whatever its file says, or lets the rows of a batch bear on each
     other, must not be batched: the rows are different callers'.
     """
-    alone = [run(eight[i : i + 1]) for i in range(BATCH)]
     try:
+        alone = [run(eight[i : i + 1]) for i in range(BATCH)]
         together = run(eight)
     except ServingError:
         return False
-    shapes = {answer.shape for answer in alone}
-    return shapes == {(1, *together.shape[1:])} and np.allclose(
-        together, np.concatenate(alone), rtol=1e-3, atol=1e-5, equal_nan=True
-    )
+    if len(together) != BATCH or {one.shape for one in alone} != {(1, *together.shape[1:])}:
+        return False
+    return np.allclose(together, np.concatenate(alone), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def _shortest(run: Callable[[], object], clock: Clock) -> float:

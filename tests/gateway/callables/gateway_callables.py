@@ -59,6 +59,11 @@ def picky(rows: Rows) -> Rows:
     raise NoSuchFlower(f"no flower is {rows[0, 0]} wide", path="$.data[0][0]")
 
 
+def garbled(rows: Rows) -> Rows:
+    """Refuse with a message that is no text: half a surrogate."""
+    raise InvalidInput("no flower is called \ud800", path="$.\ud800")
+
+
 class NoSuchFlower(InvalidInput):
     """A user's own kind of refusal."""
 
