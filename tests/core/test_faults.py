@@ -85,6 +85,7 @@ def test_the_models_of_failed_arms_are_said_though_others_answered(capsys: Said)
         arms={"x": a_fault("inner"), "y": scores([1.0])},
     )
     failed = FanOutFailed("all", 0, {"z": a_fault("within")})
+    arms: dict[str, InferenceResponse | ServingError]
     arms = {"a": scores([1.0]), "b": nested, "c": a_fault("outer"), "d": failed}
     FaultLog(ManualClock()).report_arms("abc", arms)
     assert faults(capsys) == ["inner", "outer", "within"]

@@ -20,12 +20,14 @@ from penstock.core.errors import (
     ModelFailed,
     ModelFileError,
     NotReady,
+    Overloaded,
 )
 from penstock.core.model import ModelSource
 from penstock.core.predictor import OpenModel
 from penstock.core.values import InferenceRequest
 from penstock.runtimes.callable import PROCESS_LIMIT_S, TRY_OUT_S, open_callable, placed
 from penstock.runtimes.probe import Cost
+from penstock.runtimes.running import MAX_QUEUED_ROWS
 from tests.runtimes.conftest import UserCode
 from tests.runtimes.contract import QUICK_S, Passing
 from tests.support import START_S, ManualClock, Start, both_ways, hops, nothing_loose, settle
@@ -754,6 +756,24 @@ async def test_an_async_callable_is_cancelled_at_its_deadline(start: Start, open
         await settle()
         assert gone.cancelled()
         assert ended == [1, 2]
+
+
+@both_ways
+async def test_what_an_async_callable_has_under_way_is_bounded(start: Start, opened: Open) -> None:
+    clock = ManualClock()
+    async with opened(ASYNC, "waits", clock=clock) as model, nothing_loose():
+        most = np.zeros((MAX_QUEUED_ROWS, 1))
+        first = start(model.predict(InferenceRequest("r", "x", {"d": most}, START_S + 1.0, 7)))
+        await settle()
+        with pytest.raises(Overloaded, match=r"^no room in model m: at most 20000 rows wait"):
+            await start(answer(model, (1,)))
+        await clock.elapse(1.0)
+        with pytest.raises(DeadlineExceeded):
+            await first
+        again = start(model.predict(asking((1,), deadline_s=START_S + 2.0)))
+        await clock.elapse(1.0)
+        with pytest.raises(DeadlineExceeded):
+            await again
 
 
 def model_module() -> Any:  # noqa: ANN401 - a module of the test's own
