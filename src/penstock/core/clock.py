@@ -1,4 +1,4 @@
-"""Time as a value that is passed in: nothing else in Penstock reads a clock or sets a timer."""
+"""Time as a value that is passed in: whatever decides by the time is given a clock."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class FanOutArm(Node, frozen=True, kw_only=True):
         State,
         Meta(
             description=(
-                "`on` (1): answered; `observe` (0): called and recorded, never answered; `off`: "
+                "`on` (1): answered; `observe` (0): called, never answered; `off`: "
                 "never called."
             )
         ),
