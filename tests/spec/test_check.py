@@ -104,6 +104,15 @@ default: d
     ]
 
 
+def test_a_mistake_in_a_layer_hides_none_below_it() -> None:
+    of = source(routes="routes: {a: [{timeout: {timeout_s: -1}}, svk]}\n")
+    _, problems = examine(of, reserved=frozenset(), available=frozenset({"timeout"}))
+    assert [problem.path for problem in problems] == [
+        "routes.a[0].timeout.timeout_s",
+        "routes.a[1]",
+    ]
+
+
 def test_examine_of_what_cannot_be_read() -> None:
     spec, problems = examine(read_text("a: [", {}), reserved=frozenset(), available=frozenset())
     assert spec is None

@@ -215,7 +215,8 @@ class _Decoder:
         *above, last = node.items
         layers = [self._layer(one, item(path, index)) for index, one in enumerate(above)]
         target = self._target(last, item(path, len(layers)))
-        if target is FAILED or FAILED in layers:
+        layers = [layer for layer in layers if layer is not FAILED]
+        if target is FAILED:
             return FAILED
         if not layers:
             return target
