@@ -197,8 +197,7 @@ class FanOutArm(Node, frozen=True, kw_only=True):
         State,
         Meta(
             description=(
-                "`on` (1): answered; `observe` (0): called, never answered; `off`: "
-                "never called."
+                "`on` (1): answered; `observe` (0): called, never answered; `off`: never called."
             )
         ),
     ] = State.ON
