@@ -28,7 +28,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -181,38 +181,53 @@ class Server:
 
     def __init__(self, command: str, folder: Path) -> None:
         self.port = _free_port()
-        self._output = tempfile.TemporaryFile("w+", dir=folder)  # noqa: SIM115 - closed by close()
+        self._text = ""
+        self._ended = False
+        self._told = threading.Condition()
         self._process = subprocess.Popen(  # noqa: S602 - a line of our own documentation
             f"exec {command} --port {self.port}",
             shell=True,
             cwd=folder,
             env=_environment(),
-            stdout=self._output,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._wait(awaited="\ntry\n" if "penstock" in command else "")
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self._wait("\ntry\n  curl " if "penstock" in command else "Uvicorn running on")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._told:
+                self._text += line.decode()
+                self._told.notify_all()
+        with self._told:
+            self._ended = True
+            self._told.notify_all()
 
     def _wait(self, awaited: str) -> None:
-        until_s = time.monotonic() + _START_S
-        while time.monotonic() < until_s and self._process.poll() is None:
-            if awaited in self.printed() and _is_open(self.port):
-                return
-            time.sleep(0.02)
-        printed = self.printed()
-        self.close()
-        raise Mismatch(f"the server did not start: {printed}")
+        """Wait for what a server prints when it listens."""
+        with self._told:
+            self._told.wait_for(lambda: awaited in self._text or self._ended, _START_S)
+            started = awaited in self._text
+        if not started:
+            self.close()
+            raise Mismatch(f"the server did not start: {self.printed()}")
 
     def printed(self) -> str:
         """What it has printed so far, as if its port were the usual one."""
-        self._output.seek(0)
-        return self._output.read().replace(str(self.port), _PORT)
+        with self._told:
+            return self._text.replace(str(self.port), _PORT)
 
     def close(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait()
-        self._output.close()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 class Workshop:
@@ -317,11 +332,6 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
-
-
-def _is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 # --- what is shown, and what is printed --------------------------------------------------

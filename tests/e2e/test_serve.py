@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +30,16 @@ routes: {it: slow}
 """
 SLOW_MODELS: Final = '''
 import asyncio
-from pathlib import Path
+
+def turn():
+    with open("started", "wb", buffering=0) as started:
+        started.write(b".")
+    with open("go", "rb", buffering=0) as go:
+        go.read(1)
 
 async def wait(rows):
     """Say that a request is under way, and answer once we are told to."""
-    Path("started").write_text("")
-    while not Path("go").exists():
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(turn)
     return rows
 '''
 
@@ -185,17 +189,18 @@ def test_thresholds_come_from_the_environment() -> None:
 def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "slow_models.py").write_text(SLOW_MODELS)
     (tmp_path / "spec.yaml").write_text(SLOW)
-    with serving("spec.yaml", folder=tmp_path) as server:
+    started, go = _pipe(tmp_path / "started"), _pipe(tmp_path / "go")
+    with started, go, serving("spec.yaml", folder=tmp_path) as server:
         answers = []
         with server.connect() as lane, server.connect() as ordinary, server.connect() as idle:
             lane.sendall(request("POST", "/it/predict", b'{"data":[[1,2]]}'))
             ordinary.sendall(request("POST", "/it/predict/an-id", b'{"data":[[3,4]]}'))
             idle.sendall(request("GET", "/health"))
             receive(idle, bytearray())
-            _wait_for(tmp_path / "started")
+            assert started.read(1) + started.read(1) == b".."
             server.process.send_signal(number)
             assert idle.recv(1) == b""  # the idle one is closed: the server is ending
-            (tmp_path / "go").write_text("")
+            go.write(b"..")
             answers = [receive(connection, bytearray()) for connection in (lane, ordinary)]
         assert [answer.status for answer in answers] == [200, 200]
         assert answers[0].json == {"prediction": [1.0, 2.0]}
@@ -205,9 +210,10 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> No
         assert b"Traceback" not in server.process.stderr.read()
 
 
-def _wait_for(path: Path) -> None:
-    while not path.exists():
-        os.sched_yield()
+def _pipe(path: Path) -> FileIO:
+    """Make a named pipe; return it open at both ends, so that nobody waits to open it."""
+    os.mkfifo(path)
+    return FileIO(os.open(path, os.O_RDWR), "r+")
 
 
 def test_nothing_is_left_behind_when_it_is_killed() -> None:

@@ -243,7 +243,7 @@ class TickBatched:
         if batch:
             try:
                 answers = run_batch(self._run, self._model, [waiting.rows for waiting in batch])
-            except BaseException:
+            except BaseException:  # goes on, once those who wait have been answered
                 deliver(batch, [ModelFailed(self._model) for _ in batch])
                 raise
             deliver(batch, answers)
