@@ -11,6 +11,7 @@ from penstock.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
     BreakerOpen,
+    ChangeRefused,
     DeadlineExceeded,
     FanOutFailed,
     FanOutTimedOut,
@@ -30,10 +31,12 @@ from penstock.core.errors import (
     ServingError,
     SpecError,
     SwitchedOff,
+    Unauthorized,
     Unavailable,
     UnknownRoute,
     UnsupportedContent,
     UpstreamFailed,
+    UpstreamShed,
 )
 
 MESSAGES: Final = {
@@ -63,6 +66,8 @@ MESSAGES: Final = {
     NoSample("svc"): ("svc has no sample: give its model a `sample:` in the spec (or --sample)"),
     NoLabels("svc"): "svc has no labels: give its model `labels:` in the spec (or --labels)",
     NoLabels("svc", "ask for scores"): "svc has no labels: ask for scores",
+    ChangeRefused(("one", "two")): "one\ntwo",
+    Unauthorized(): "this needs the server's admin token: send it as `Authorization: Bearer TOKEN`",
     NotReady("the gateway"): "the gateway is not ready",
     SwitchedOff("route iris"): "route iris is switched off",
     Overloaded(
@@ -70,6 +75,7 @@ MESSAGES: Final = {
     ): "no room in the queue: at most 20 rows wait; try again later",
     BreakerOpen("routes.iris[0]"): "the circuit breaker at routes.iris[0] is open",
     UpstreamFailed("svc", "no answer"): "the remote model svc failed: no answer",
+    UpstreamShed("svc", "its queue is full"): "the remote model svc is too busy: its queue is full",
     DeadlineExceeded("svc"): "the deadline passed at svc",
     ModelFailed("svc"): "model svc raised an error",
     ModelFailed("svc", "gave 2 rows for 3"): "model svc gave 2 rows for 3",
@@ -141,6 +147,7 @@ def test_only_these_can_succeed_later() -> None:
         Overloaded,
         BreakerOpen,
         UpstreamFailed,
+        UpstreamShed,
         DeadlineExceeded,
         FanOutTimedOut,
     }

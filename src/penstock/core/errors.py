@@ -17,12 +17,15 @@
           MethodNotAllowed      the path exists, the method does not
           NoSample              asked to predict a sample that the spec does not give
           NoLabels              asked for a label of a model that has none
+          Unauthorized          an operators' endpoint was asked without its token
+          ChangeRefused         an operator's change cannot be made; carries all reasons
         Unavailable           try again later
           NotReady              still opening, or closed
           SwitchedOff           an operator switched it off
           Overloaded            a bounded queue is full
           BreakerOpen           a circuit breaker refuses
           UpstreamFailed        a remote predictor did not answer properly
+          UpstreamShed          a remote predictor is too busy, and said so
         DeadlineExceeded      the answer would come too late
         ModelFailed           the model raised; the cause is kept, never shown to the caller
         FanOutFailed          the policy of a fan-out is not met; causes in the arms' order
@@ -215,12 +218,33 @@ class NoLabels(RequestError):
         super().__init__(f"{what} has no labels: {advice}")
 
 
+class Unauthorized(RequestError):
+    """An operators' endpoint was asked without the admin token, or with another one."""
+
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this needs the server's admin token: send it as `Authorization: Bearer TOKEN`"
+        )
+
+
+class ChangeRefused(RequestError):
+    """An operator's change cannot be made; what was served before still is."""
+
+    code = "change_refused"
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
 class Unavailable(ServingError):
     """Not now; the same request may succeed later."""
 
     code = "unavailable"
     retryable = True
-    retry_after_s: ClassVar[int] = 1
+    retry_after_s: int = 1
 
 
 class NotReady(Unavailable):
@@ -266,6 +290,17 @@ class UpstreamFailed(Unavailable):
 
     def __init__(self, model: str, what: str) -> None:
         super().__init__(f"the remote model {model} failed: {what}")
+        self.what = what
+
+
+class UpstreamShed(Unavailable):
+    """A remote predictor refused the request because it has too many; it is not asked again."""
+
+    code = "upstream_shed"
+
+    def __init__(self, model: str, what: str, retry_after_s: int = 1) -> None:
+        super().__init__(f"the remote model {model} is too busy: {what}")
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(ServingError):

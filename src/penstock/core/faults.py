@@ -1,4 +1,4 @@
-"""Faults on standard error: the cause of every 500, and of every arm that a model's error ended.
+"""Faults in the log: the cause of every 500, and of every arm that a model's error ended.
 
 Callers never see a cause; whoever runs the server has to. A model that fails for each of a thousand
 requests a second is said a few times a second, and the rest is counted.
@@ -6,49 +6,37 @@ requests a second is said a few times a second, and the rest is counted.
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import traceback
 from collections.abc import Iterator, Mapping
-from typing import Final, final
+from typing import final
 
-from penstock.core.clock import Clock
 from penstock.core.errors import FanOutFailed, ModelFailed, ServingError
+from penstock.core.log import Says
 from penstock.core.values import InferenceResponse
-
-MOST_A_SECOND: Final = 5
 
 
 @final
 class FaultLog:
-    """Says faults, at most five a second.
+    """Says faults.
 
     Args:
-        clock: tells the time.
+        log: takes them.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._now_s = clock.now_s
-        self._since_s = float("-inf")
-        self._said = 0
-        self._unsaid = 0
+    def __init__(self, log: Says) -> None:
+        self._log = log
 
-    def report(self, what: str, error: BaseException) -> None:
-        """Say that something failed, and why."""
-        if self._now_s() - self._since_s >= 1.0:
-            if self._unsaid:
-                _say(f"{self._unsaid} more faults were not shown")
-            self._since_s, self._said, self._unsaid = self._now_s(), 0, 0
-        if self._said >= MOST_A_SECOND:
-            self._unsaid += 1
-            return
-        self._said += 1
-        _say(f"{what} failed:\n" + "".join(traceback.format_exception(error)))
+    def report(self, what: str, error: BaseException, **fields: object) -> None:
+        """Say that something failed, and why; `what` is the same for what is alike."""
+        self._log.error(f"{what} failed", **fields, error=error)
+
+    def report_request(self, request_id: str, error: BaseException) -> None:
+        """Say that a request failed, and why."""
+        self.report("request", error, request_id=request_id)
 
     def report_models(self, request_id: str, error: ServingError) -> None:
         """Say what a model did, where that is why a request, or one of its arms, failed."""
         for fault in _models_faults(error):
-            self.report(f"request {request_id}", fault)
+            self.report_request(request_id, fault)
 
     def report_background(self, error: BaseException) -> None:
         """Say what ended work in the background: a model's fault, or one of ours."""
@@ -72,8 +60,3 @@ def _models_faults(error: ServingError) -> Iterator[ModelFailed]:
     elif isinstance(error, FanOutFailed):
         for cause in error.causes.values():
             yield from _models_faults(cause)
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody may be reading it any more
-        print(text.rstrip(), file=sys.stderr, flush=True)  # noqa: T201 - this is the log

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol
 from msgspec import Struct
 
 from penstock.core.clock import Clock
+from penstock.core.measures import ModelMeasure
 from penstock.core.predictor import OpenModel
 
 MODEL_THREAD: Final = "model-"
@@ -31,6 +32,10 @@ class ModelSource(Struct, frozen=True, kw_only=True):
         execution: where it runs, or None to measure.
         threads: for one run.
         providers: ONNX Runtime's, in order of preference.
+        urls: where replicas of it are served instead of here, `host:port` or a URL each; empty for
+            a model that is opened here.
+        protocol: what those speak.
+        measure: what is counted of its runs; None where nobody asks.
     """
 
     name: str
@@ -44,11 +49,14 @@ class ModelSource(Struct, frozen=True, kw_only=True):
     execution: Literal["inline", "thread", "process"] | None = None
     threads: int = 1
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    urls: tuple[str, ...] = ()
+    protocol: Literal["plain", "oip"] = "plain"
+    measure: ModelMeasure | None = None
 
     @property
     def where(self) -> str:
-        """The file, or the callable, for messages."""
-        return str(self.path or self.runtime)
+        """The address, the file, or the callable, for messages."""
+        return str(self.urls[0] if self.urls else self.path or self.runtime)
 
 
 class Runtime(Protocol):

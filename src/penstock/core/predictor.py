@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from penstock.core.pool import PoolCounted
 from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
 
 
@@ -44,6 +45,8 @@ class Description(Struct, frozen=True):
         sample: the spec's, `[rows, ...]` in the input's datatype, or None.
         arms: a fan-out's answered arms by name.
         source: the model's file name, or what stands for it.
+        known: False of a remote model that has not yet told what it takes and gives; the rest is
+            then what the spec says.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Description(Struct, frozen=True):
     sample: Array | None = None
     arms: Mapping[str, Description] = {}
     source: str = ""
+    known: bool = True
 
 
 Health: TypeAlias = Callable[[float], Awaitable[bool]]
@@ -89,6 +93,9 @@ class InlineModel(Struct, frozen=True):
     hop: str
 
 
+Follow: TypeAlias = Callable[[Callable[[Description], None] | None], None]
+"""Has one listener, or none, told on the loop of each new description."""
+
 Abreast: TypeAlias = Callable[[InferenceRequest], Awaitable[Sequence[InferenceResponse] | None]]
 """Asks several models the same in one run; None where they are to be asked one by one."""
 
@@ -102,6 +109,8 @@ class OpenModel(Struct, frozen=True):
         health: whether the model could answer now.
         running: how it runs, in words, for the banner: `inline, batched per tick`.
         inline: how to run it together with others, where it runs on the loop.
+        follow: of a model whose description may change while it is open, a remote one.
+        pool: of a remote model: counts its connections.
     """
 
     predict: Predictor
@@ -109,3 +118,5 @@ class OpenModel(Struct, frozen=True):
     health: Health
     running: str
     inline: InlineModel | None = None
+    follow: Follow | None = None
+    pool: Callable[[], PoolCounted] | None = None

@@ -49,6 +49,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
         seed: 64 bits from which every random choice for this request follows.
         labelled: the caller asks for a label in place of the scores.
         fields: scalars that the spec names for conditions, stickiness and groups.
+        traceparent: the caller's, of W3C Trace Context, for remote predictors; empty without one.
     """
 
     request_id: str
@@ -58,6 +59,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
     seed: int
     labelled: bool = False
     fields: Mapping[str, FieldValue] = NO_FIELDS
+    traceparent: str = ""
 
     @property
     def rows(self) -> int:
@@ -78,6 +80,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
             self.seed,
             self.labelled,
             self.fields,
+            self.traceparent,
         )
 
     def asking(self, *, labelled: bool) -> InferenceRequest:
@@ -92,6 +95,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
             self.seed,
             labelled,
             self.fields,
+            self.traceparent,
         )
 
 
