@@ -38,8 +38,6 @@ def test_what_is_not_available_is_told() -> None:
 @pytest.mark.parametrize(
     ("model", "problem"),
     [
-        ("{url: 'a:1'}", "models.svc.url: a remote model is not available in this version"),
-        ("{urls: ['a:1']}", "models.svc.urls: a remote model is not available in this version"),
         (
             f"{{path: 'https://x/a.onnx', sha256: {'0' * 64}}}",
             "models.svc.path: downloading a model is not available in this version",
@@ -49,8 +47,8 @@ def test_what_is_not_available_is_told() -> None:
             "models.svc.preprocess: preprocess is not available in this version",
         ),
         (
-            "{path: a.onnx, protocol: oip}",
-            "models.svc.protocol: any protocol but plain is not available in this version",
+            "{url: 'a:1', protocol: tfserving}",
+            "models.svc.protocol: tfserving is not available in this version",
         ),
         (
             "{path: a.onnx, pure: false}",
@@ -64,6 +62,25 @@ def test_what_models_cannot_be_yet(model: str, problem: str) -> None:
         decoded(of), of.lines, reserved=frozenset(), available=frozenset({"fan_out", "timeout"})
     )
     assert list(map(str, problems)) == [f"spec:2: {problem}"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["{url: 'a:1'}", "{urls: ['a:1', 'https://b/c']}", "{url: 'a:1', protocol: oip, path: a.onnx}"],
+)
+def test_models_may_be_remote(model: str) -> None:
+    of = source(model)
+    available = frozenset({"fan_out", "timeout"})
+    assert check(decoded(of), of.lines, reserved=frozenset(), available=available) == ()
+
+
+def test_addresses_are_checked() -> None:
+    of = source("{url: 'a:0'}")
+    spec, problems = examine(of, reserved=frozenset(), available=frozenset({"fan_out", "timeout"}))
+    assert spec is None
+    assert list(map(str, problems)) == [
+        'spec:2: models.svc.url: the port is a number from 1 to 65535, not "0"'
+    ]
 
 
 def test_examine_gives_the_spec_and_its_warnings() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from penstock.spec.compose import MAX_DEPTH, MAX_NODES, compose
 from penstock.spec.nodes import Scalar, Table
-from penstock.spec.scalars import plain
+from penstock.spec.written import plain
 
 
 def said(text: str) -> list[str]:

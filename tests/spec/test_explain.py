@@ -6,7 +6,7 @@ import pytest
 
 from penstock.core.errors import SpecError
 from penstock.spec.explain import explain
-from penstock.spec.tree import Model, Pipeline, Reference, Spec, Timeout
+from penstock.spec.tree import Model, Pipeline, Reference, Spec, State, Timeout
 
 SPEC = Spec(
     models={"svc": Model(path="models/svc.onnx"), "lost": Model()},
@@ -31,3 +31,11 @@ def test_one_route() -> None:
 def test_no_such_route() -> None:
     with pytest.raises(SpecError, match='there is no route "c"'):
         explain(SPEC, "c")
+
+
+def test_the_state_of_a_route() -> None:
+    spec = Spec(
+        models=SPEC.models, routes=SPEC.routes, default="a", states={"a": State.OFF, "b": State.ON}
+    )
+    assert explain(spec).splitlines()[0] == "a (default)  state off"
+    assert explain(spec).splitlines()[2] == "b"

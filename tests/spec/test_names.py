@@ -4,8 +4,9 @@ import pytest
 
 from penstock.spec.check import check
 from penstock.spec.forms import LAYERS, TARGETS
-from penstock.spec.problems import Lines
-from penstock.spec.tree import Mirror, Model, Pipeline, Reference, Spec, Timeout
+from penstock.spec.names import check_names
+from penstock.spec.problems import Lines, Position
+from penstock.spec.tree import Mirror, Model, Pipeline, Reference, Spec, State, Timeout
 
 MODELS = {"svc": Model(path="svc.onnx", place="models.svc")}
 
@@ -92,3 +93,19 @@ def test_two_ways_to_the_same_end_are_no_circle() -> None:
 def test_a_long_chain_is_no_circle() -> None:
     chain = {f"r{i}": f"r{i + 1}" for i in range(2000)}
     assert said(links(**chain, r2000="svc")) == []
+
+
+def test_the_states_are_of_routes() -> None:
+    states = {"a": State.OFF, "aa": State.ON, "svc": State.OBSERVE}
+    spec = Spec(models=MODELS, routes={"a": Reference(name="svc")}, states=states)
+    assert said(spec) == [
+        'spec: states.aa: there is no route "aa"; did you mean "a"?',
+        "spec: states.svc: svc is a model, not a route; the states of models are those of the"
+        " arms that use them",
+    ]
+
+
+def test_the_state_of_a_route_that_could_not_be_read_is_no_mistake() -> None:
+    spec = Spec(models=MODELS, routes={"b": Reference(name="svc")}, states={"a": State.OFF})
+    lines = Lines("spec", {"routes.a": Position(1, 1)})
+    assert list(check_names(spec, lines, frozenset())) == []

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from penstock.spec.compose import compose
-from penstock.spec.nodes import Plain, positions, resolve, scalars
+from penstock.spec.nodes import Plain, Scalar, below, positions, resolve, scalars
 from penstock.spec.problems import Position
 
 
@@ -74,3 +74,17 @@ def test_every_path_has_its_place() -> None:
         "b[0]": "x",
         "b[1].c": 2,
     }
+
+
+def test_below() -> None:
+    root = compose("a: [x, {b: y}]", "spec").root
+    assert root is not None
+    items = below(root, "a")
+    assert items is not None
+    first, second = below(items, 0), below(items, 1)
+    assert isinstance(first, Scalar)
+    assert first.value == "x"
+    assert second is not None
+    assert below(second, "b") is not None
+    nothing = [(root, "b"), (root, 0), (items, 2), (items, "a"), (first, "x"), (first, 0)]
+    assert [below(node, step) for node, step in nothing] == [None] * 6  # type: ignore[arg-type]

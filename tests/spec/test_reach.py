@@ -6,7 +6,7 @@ from penstock.core.errors import SpecError
 from penstock.spec.decode import decode
 from penstock.spec.reach import only
 from penstock.spec.read import read_text
-from penstock.spec.tree import Reference, Spec
+from penstock.spec.tree import Reference, Spec, State
 
 TEXT = """
 models: {svc: {path: a.onnx}, rf: {path: b.onnx}, ocs: {path: c.onnx}, unused: {path: d.onnx}}
@@ -21,6 +21,7 @@ routes:
   guarded: [{breaker: {otherwise: fixed}}, {mirror: {shadow: rf}}, plain]
   circle: circle
 default: later
+states: {plain: observe, layered: off}
 """
 
 
@@ -51,6 +52,12 @@ def test_only(spec: Spec, name: str, routes: set[str], models: set[str]) -> None
     assert set(reduced.routes) == routes
     assert set(reduced.models) == models
     assert reduced.default == name
+
+
+def test_the_states_of_routes_stay(spec: Spec) -> None:
+    assert only(spec, "plain").states == {"plain": State.OBSERVE}
+    assert only(spec, "parallel").states == {"plain": State.OBSERVE, "layered": State.OFF}
+    assert only(spec, "svc").states == {}
 
 
 def test_a_model_becomes_a_route(spec: Spec) -> None:

@@ -17,14 +17,18 @@ def model(
     outputs: tuple[int, ...] | None = (-1, 3),
     labels: tuple[str, ...] = CLASSES,
     version: str = "6c4ef19f5054",
+    kind: AnswerKind = AnswerKind.SCORES,
+    *,
+    known: bool = True,
 ) -> Description:
     return Description(
         name=name,
-        kind=AnswerKind.SCORES,
+        kind=kind,
         version=version,
         inputs=() if inputs is None else (TensorSpec("x", "float32", inputs),),
         outputs=() if outputs is None else (TensorSpec("y", "float32", outputs),),
         labels=labels,
+        known=known,
     )
 
 
@@ -45,6 +49,9 @@ MODELS = {
         model("regressor", outputs=(-1, 1), labels=()),
         model("flat", outputs=(-1,), labels=()),
         model("unversioned", version=""),
+        model("keyed", outputs=None, labels=("x", "y"), kind=AnswerKind.KEYED),
+        model("label", outputs=None, kind=AnswerKind.LABELLED),
+        model("unknown", inputs=(-1, 5), outputs=(-1, 2), labels=("no",), known=False),
     )
 }
 
@@ -78,6 +85,12 @@ def said(route: str) -> list[str]:
         "[{breaker: {max_in_flight: 1}}, {mirror: {shadow: rf}}, {prediction_log: }, svc]",
         "[{prediction_log: {outlier: rf}}, {timeout: {timeout_s: 1}}, {retry: }, svc]",
         "[{rate_limit: {rate: 1}}, {breaker: {otherwise: rf}}, {constant: {answer: a}}]",
+        "{fan_out: {arms: {x: svc, y: keyed, z: label}, positive: setosa}}",
+        "{fan_out: {arms: {x: svc, y: keyed, z: label}, positive: 2}}",
+        "{fan_out: {arms: {x: svc, y: unknown}, aggregate: mean}}",
+        "{fan_out: {arms: {x: svc, y: unknown}, positive: setosa}}",
+        "{fan_out: {arms: {x: {use: unknown, validated_for: aaa}}}}",
+        "[{threshold: {classes: {virginia: 1}}}, unknown]",
         "{split: {arms: {svc: 1, rf: 1}}}",
         "{condition: {when: [{column: 0, above: 1, use: image}], otherwise: svc}}",
     ],
@@ -175,6 +188,10 @@ def test_lines_up(route: str) -> None:
             "[{threshold: {min: 0.5}}, regressor]",
             "routes.a[0].threshold: a threshold needs a classifier, "
             "and regressor has one output column",
+        ),
+        (
+            "[{threshold: {min: 0.5}}, keyed]",
+            "routes.a[0].threshold: a threshold needs scores, and keyed answers without",
         ),
         (
             "[{threshold: {min: 0.5}}, unlabelled]",

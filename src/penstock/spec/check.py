@@ -12,6 +12,7 @@ from penstock.spec.meaning import check_part
 from penstock.spec.names import check_names
 from penstock.spec.problems import Lines, Problem, child, errors, in_order, is_within
 from penstock.spec.read import Source
+from penstock.spec.remote import check_remote
 from penstock.spec.shapes import check_shapes
 from penstock.spec.tree import Model, Pipeline, Protocol, Reference, Spec
 from penstock.spec.walk import Part, everything
@@ -20,11 +21,9 @@ NotYet: TypeAlias = tuple[str, str, Callable[[Model], bool]]
 
 # What the tree can say of a model and this version cannot do: the key, what it is, whether used.
 NOT_YET: Final[tuple[NotYet, ...]] = (
-    ("url", "a remote model", lambda model: model.url is not None),
-    ("urls", "a remote model", lambda model: bool(model.urls)),
     ("path", "downloading a model", lambda model: (model.path or "").startswith("https://")),
     ("preprocess", "preprocess", lambda model: model.preprocess is not None),
-    ("protocol", "any protocol but plain", lambda model: model.protocol is not Protocol.PLAIN),
+    ("protocol", "tfserving", lambda model: model.protocol is Protocol.TFSERVING),
     ("pure", "pure: false", lambda model: not model.pure),
 )
 
@@ -68,10 +67,11 @@ def check_models(
     Args:
         spec: a spec that passed `check`.
         descriptions: what the opened models say of themselves, by name; one that is not open
-            (yet) may be missing.
+            (yet) may be missing, and one that is not known yet is passed over.
         lines: where the spec's paths stand in the file.
     """
-    return in_order(check_shapes(spec, descriptions, lines))
+    known = {name: model for name, model in descriptions.items() if model.known}
+    return in_order(check_shapes(spec, known, lines))
 
 
 def _unavailable_features(spec: Spec, lines: Lines) -> Iterator[Problem]:
@@ -89,7 +89,11 @@ def _check(
     available: frozenset[str],
     broken: tuple[str, ...],
 ) -> tuple[Problem, ...]:
-    found = [*check_names(spec, lines, reserved), *_unavailable_features(spec, lines)]
+    found = [
+        *check_names(spec, lines, reserved),
+        *check_remote(spec, lines),
+        *_unavailable_features(spec, lines),
+    ]
     for part in chain.from_iterable(map(everything, spec.routes.values())):
         found.extend(_unavailable_pattern(part, lines, available))
         if not any(is_within(path, part.place) for path in broken):

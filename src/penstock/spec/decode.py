@@ -1,7 +1,7 @@
 """Positioned values -> the typed tree, with every mistake of form at once.
 
 A walk over the closed types of `tree.py`. It knows no pattern: what a key may hold is said there,
-the short ways to write things are `sugar.py`'s, what keys mean together `rules.py`'s.
+the short ways to write things are `written.py`'s, what keys mean together `rules.py`'s.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ from penstock.spec.problems import (
 )
 from penstock.spec.read import Source, read_spec
 from penstock.spec.rules import broken_rules
-from penstock.spec.scalars import ABSENT, FAILED, plain, scalar
-from penstock.spec.sugar import fits, long_form
 from penstock.spec.wording import example, expected, said
+from penstock.spec.written import ABSENT, FAILED, fits, long_form, plain, scalar
 
 
 class Loaded(Struct, frozen=True):

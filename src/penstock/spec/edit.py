@@ -9,16 +9,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from msgspec import Struct
 
 from penstock.core.errors import SpecError
 from penstock.spec.compose import compose
-from penstock.spec.nodes import Plain, Scalar, Sequence, Table, YamlNode, resolve, scalars
+from penstock.spec.nodes import (
+    Plain,
+    Scalar,
+    Sequence,
+    Step,
+    Table,
+    YamlNode,
+    below,
+    resolve,
+    scalars,
+)
 from penstock.spec.problems import is_within, parent, steps
-
-Step: TypeAlias = str | int
 
 PLAIN_TEXT: Final = re.compile(r"[A-Za-z0-9_./](?:[A-Za-z0-9_./-]|:[A-Za-z0-9_])*")
 
@@ -66,7 +74,7 @@ def _edits(text: str, root: YamlNode, path: str, value: Plain) -> Iterator[_Edit
     if not way:
         raise _refused(path, "this is no path of a spec")
     holder = _found(root, way[:-1])
-    there = None if holder is None else _inner(holder, way[-1])
+    there = None if holder is None else below(holder, way[-1])
     match holder, there, way[-1]:
         case _, Scalar(), _:
             yield _Edit(_replaced(text, there, _written(value, text[there.span.start])), path, path)
@@ -165,16 +173,8 @@ def _in_double_quotes(character: str) -> str:
 def _found(node: YamlNode, way: tuple[Step, ...]) -> YamlNode | None:
     found: YamlNode | None = node
     for step in way:
-        found = None if found is None else _inner(found, step)
+        found = None if found is None else below(found, step)
     return found
-
-
-def _inner(node: YamlNode, step: Step) -> YamlNode | None:
-    if isinstance(node, Table) and isinstance(step, str) and step in node.entries:
-        return node.entries[step].value
-    if isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
-        return node.items[step]
-    return None
 
 
 def _is_right(edit: _Edit, before: YamlNode, value: Plain) -> bool:

@@ -29,6 +29,7 @@ from penstock.spec.tree import (
     Retry,
     Spec,
     Split,
+    State,
     SyncAsync,
     Target,
     Threshold,
@@ -74,7 +75,9 @@ def explain(spec: Spec, route: str | None = None) -> str:
 
 def _route(name: str, spec: Spec) -> _Line:
     mark = " (default)" if name == spec.default else ""
-    return _Line(f"{name}{mark}", (_expression(spec.routes[name], spec),))
+    state = spec.states.get(name, State.ON)
+    switched = "" if state is State.ON else f"  state {state}"
+    return _Line(f"{name}{mark}{switched}", (_expression(spec.routes[name], spec),))
 
 
 def _drawn(line: _Line) -> Iterator[str]:

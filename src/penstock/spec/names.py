@@ -18,6 +18,7 @@ def check_names(spec: Spec, lines: Lines, reserved: frozenset[str]) -> Iterator[
     """
     yield from _routes(spec, lines, reserved)
     yield from _default(spec, lines)
+    yield from _states(spec, lines)
     known = {*spec.models, *spec.routes}
     for reference in _mentioned(spec):
         if reference.name not in known:
@@ -43,6 +44,19 @@ def _default(spec: Spec, lines: Lines) -> Iterator[Problem]:
     if not lines.has(child("routes", spec.default)):
         hint = meant(spec.default, spec.routes)
         yield lines.error("default", f"there is no route {quoted(spec.default)}", hint)
+
+
+def _states(spec: Spec, lines: Lines) -> Iterator[Problem]:
+    for name in spec.states:
+        if name in spec.routes or lines.has(child("routes", name)):
+            continue
+        path = child("states", name)
+        if name in spec.models:
+            hint = "the states of models are those of the arms that use them"
+            yield lines.error(path, f"{name} is a model, not a route", hint)
+        else:
+            hint = meant(name, spec.routes)
+            yield lines.error(path, f"there is no route {quoted(name)}", hint)
 
 
 def _mentioned(spec: Spec) -> Iterator[Reference]:

@@ -16,6 +16,9 @@ from penstock.spec.problems import Position, child, item
 Plain: TypeAlias = str | int | float | bool | None
 """What a scalar can be."""
 
+Step: TypeAlias = str | int
+"""One step of a path: a key of a mapping, or an index of a list."""
+
 NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 FLAGS: Final[Mapping[str, bool]] = {
     "true": True,
@@ -107,6 +110,15 @@ def _number(text: str) -> str | int | float:
     if infinite := INFINITE.fullmatch(text):
         return float(f"{infinite[1]}inf")
     return float("nan") if text in NOT_A_NUMBER else text
+
+
+def below(node: YamlNode, step: Step) -> YamlNode | None:
+    """Return what stands directly below a node, or None where nothing does."""
+    if isinstance(node, Table) and isinstance(step, str) and step in node.entries:
+        return node.entries[step].value
+    if isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+        return node.items[step]
+    return None
 
 
 def positions(node: YamlNode) -> Mapping[str, Position]:

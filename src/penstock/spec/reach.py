@@ -27,7 +27,8 @@ def only(spec: tree.Spec, name: str) -> tree.Spec:
     else:
         known = ", ".join((*spec.routes, *spec.models))
         raise SpecError((f"there is no route or model {name!r}; there are {known}",))
-    return msgspec.structs.replace(spec, models=models, routes=routes, default=name)
+    states = {route: state for route, state in spec.states.items() if route in routes}
+    return msgspec.structs.replace(spec, models=models, routes=routes, default=name, states=states)
 
 
 def _reached(spec: tree.Spec, route: str) -> Iterator[str]:

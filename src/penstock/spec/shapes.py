@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Final, assert_never
 
 from penstock.core.predictor import Description
+from penstock.core.values import AnswerKind
 from penstock.spec.problems import Lines, Problem, child, listed, meant, quoted
 from penstock.spec.tree import (
     Aggregate,
@@ -69,9 +70,10 @@ class _Shapes:
         models = {
             name: model for name, use in uses.items() if (model := self._sole(use)) is not None
         }
+        scored = {name: model for name, model in models.items() if model.kind is AnswerKind.SCORES}
         yield from self.same_rows(child(fan_out.place, "arms"), uses)
-        yield from self._combined(fan_out, models)
-        yield from self._positive(fan_out, models)
+        yield from self._combined(fan_out, scored)
+        yield from self._positive(fan_out, scored)
         for name, model in models.items():
             arm = fan_out.arms[name]
             yield from self._validated(arm.place, arm.validated_for, model)
@@ -125,7 +127,10 @@ class _Shapes:
             yield self._lines.warning(fan_out.place, sentence, hint)
 
     def _threshold(self, threshold: Threshold, model: Description) -> Iterator[Problem]:
-        if _columns(model) == 1:
+        if model.kind is not AnswerKind.SCORES:
+            sentence = f"a threshold needs scores, and {model.name} answers without"
+            yield self._lines.error(threshold.place, sentence)
+        elif _columns(model) == 1:
             sentence = f"a threshold needs a classifier, and {model.name} has one output column"
             yield self._lines.error(threshold.place, sentence)
         elif not model.labels:

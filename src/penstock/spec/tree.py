@@ -155,7 +155,7 @@ class Pipeline(Node, frozen=True, kw_only=True):
 
 
 class State(StrEnum):
-    """Whether an arm is answered, only observed, or never called."""
+    """Whether an arm, or a route, is answered, only observed, or never called."""
 
     ON = "on"
     OBSERVE = "observe"
@@ -507,3 +507,12 @@ class Spec(Node, frozen=True, kw_only=True):
     limits: Annotated[Limits, Meta(description="The bounds of what a request may ask for.")] = (
         Limits()
     )
+    states: Annotated[
+        Mapping[Name, State],
+        Meta(
+            description=(
+                "The state of whole routes: `on` (1), `observe` (0): called, never answered; "
+                "`off`: never called. A route is on unless it stands here."
+            )
+        ),
+    ] = {}
