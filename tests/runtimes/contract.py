@@ -22,6 +22,7 @@ from penstock.core.predictor import OpenModel
 from penstock.runtimes.callable import open_callable
 from penstock.runtimes.onnx import open_onnx
 from tests.runtimes import graphs
+from tests.runtimes.served import open_served
 from tests.support import ManualClock
 
 ROOT: Final = Path(__file__).parents[2]
@@ -80,6 +81,7 @@ class Case(Struct, frozen=True):
         waits: whether requests wait for one another, in a queue.
         beside: whether the runs are not on the loop.
         make: writes what is opened into a folder and returns its source.
+        remote: whether it is served elsewhere.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Case(Struct, frozen=True):
     waits: bool
     beside: bool
     make: Callable[[Case, ModelName, Path], ModelSource]
+    remote: bool = False
 
     def source(self, model: ModelName, folder: Path) -> ModelSource:
         """Return the source of one of the three models."""
@@ -181,4 +184,7 @@ PROCESS: Final = Case(
 ASYNC: Final = Case(
     "callable-async", open_callable, "inline", "inline, as a coroutine", False, False, _code
 )
-CASES: Final = (ONNX_INLINE, ONNX_THREAD, ONNX_FIXED, INLINE, THREAD, PROCESS, ASYNC)
+REMOTE: Final = Case(
+    "remote", open_served, "inline", "remote, plain", False, False, _code, remote=True
+)
+CASES: Final = (ONNX_INLINE, ONNX_THREAD, ONNX_FIXED, INLINE, THREAD, PROCESS, ASYNC, REMOTE)

@@ -22,6 +22,7 @@ from penstock.core.errors import (
     NotReady,
     Overloaded,
 )
+from penstock.core.measures import ModelMeasure
 from penstock.core.model import ModelSource
 from penstock.core.predictor import OpenModel
 from penstock.core.values import InferenceRequest
@@ -804,3 +805,16 @@ async def test_an_async_callable_under_way_is_left_to_end(start: Start, opened: 
 async def test_an_async_callable_runs_nowhere_else(opened: Open, execution: str) -> None:
     what = await refused(opened(ASYNC, "in_time", execution=execution))
     assert what.endswith(f"an async callable runs inline, not in a {execution}")
+
+
+@pytest.mark.parametrize("execution", [*EVERYWHERE, "async"])
+async def test_its_runs_are_counted(opened: Open, execution: str) -> None:
+    is_async = execution == "async"
+    text = REUSING.format(a="async " if is_async else "")
+    counted = ModelMeasure()
+    where = "inline" if is_async else execution
+    async with opened(text, execution=where, measure=counted) as model:
+        before = counted.rows.total
+        await asyncio.gather(*(model.predict(asking((i,), (i,))) for i in range(3)))
+        assert counted.rows.total == before + 6.0
+    assert counted.queued_rows == 0

@@ -21,6 +21,7 @@ from penstock.core.errors import (
     ModelFailed,
     NotReady,
     Overloaded,
+    UpstreamFailed,
 )
 from penstock.core.predictor import OpenModel
 from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
@@ -29,6 +30,7 @@ from tests.runtimes.contract import (
     CASES,
     LABELS,
     PROCESS,
+    REMOTE,
     THREAD,
     Case,
     Passing,
@@ -97,7 +99,8 @@ async def test_it_predicts_a_row(start: Start, case: Case, tmp_path: Path) -> No
         assert response.model == "flowers"
         assert response.version == model.description.version
         version = f"@{response.version}" if response.version else ""
-        assert [hop.name for hop in response.trail] == [f"model:flowers{version}"]
+        kind = "remote" if case.remote else "model"
+        assert [hop.name for hop in response.trail] == [f"{kind}:flowers{version}"]
 
 
 @both_ways
@@ -116,7 +119,8 @@ async def test_it_answers_labels(case: Case, tmp_path: Path) -> None:
         response = await model.predict(asking(FLOWERS, labelled=True))
     assert response.kind is AnswerKind.LABELLED
     assert response.primary.tolist() == [LABELS[best] for best in scores.argmax(axis=1)]
-    close(response.outputs["scores"], scores)
+    if not case.remote:  # which was asked for labels only
+        close(response.outputs["scores"], scores)
 
 
 async def test_it_leaves_the_request_as_it_is(case: Case, tmp_path: Path) -> None:
@@ -182,6 +186,10 @@ async def test_a_row_that_is_not_finite_fails_its_own_request_only(
 
 async def test_a_model_that_raises_fails_with_its_cause(case: Case, tmp_path: Path) -> None:
     async with case.open("picky", tmp_path) as model:
+        if case.remote:  # the cause is in the remote's log
+            with pytest.raises(UpstreamFailed, match=r"picky failed: it answered 500: model local"):
+                await model.predict(asking([[9.0]]))
+            return
         with pytest.raises(ModelFailed, match=r"^model picky raised an error$") as caught:
             await model.predict(asking([[9.0]]))
         assert caught.value.__cause__ is not None
@@ -191,12 +199,13 @@ async def test_a_model_that_raises_fails_with_its_cause(case: Case, tmp_path: Pa
 async def test_a_row_that_raises_fails_its_own_request_only(case: Case, tmp_path: Path) -> None:
     async with case.open("picky", tmp_path) as model, nothing_loose():
         found = await outcomes(model, *(asking([[value]]) for value in (1, 9, 2, 3, 9)))
+        failure = UpstreamFailed if case.remote else ModelFailed
         assert [type(one) for one in found] == [
             InferenceResponse,
-            ModelFailed,
+            failure,
             InferenceResponse,
             InferenceResponse,
-            ModelFailed,
+            failure,
         ]
         answers = [one.primary.tolist() for one in found if isinstance(one, InferenceResponse)]
         assert answers == [[[11.0]], [[12.0]], [[13.0]]]
@@ -379,8 +388,9 @@ def test_concurrent_requests_are_answered_as_if_alone(case: Case, tmp_path: Path
 
 
 def test_every_runtime_is_here() -> None:
-    assert {case.runtime.__module__ for case in CASES} == {
+    assert {case.runtime.__module__ for case in CASES if not case.remote} == {
         "penstock.runtimes.onnx",
         "penstock.runtimes.callable",
     }
-    assert [case.name for case in CASES if not case.waits] == [ASYNC.name]
+    assert [case.name for case in CASES if not case.waits] == [ASYNC.name, REMOTE.name]
+    assert [case.name for case in CASES if case.remote] == [REMOTE.name]

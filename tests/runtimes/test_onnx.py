@@ -13,6 +13,7 @@ import pytest
 
 from penstock.core.clock import SystemClock
 from penstock.core.errors import InvalidInput, ModelFailed, ModelFileError
+from penstock.core.measures import ModelMeasure
 from penstock.core.model import ModelSource
 from penstock.core.predictor import OpenModel
 from penstock.core.values import Array, InferenceRequest
@@ -492,3 +493,13 @@ async def test_a_sample_has_to_be_answered() -> None:
 async def test_labels_have_to_fit() -> None:
     what = await refused(source(SVC, labels=("a", "b")))
     assert what == "it has 2 labels for an output of shape [-1, 3]"
+
+
+@pytest.mark.parametrize("execution", ["inline", "thread"])
+async def test_its_runs_are_counted(execution: Execution) -> None:
+    counted = ModelMeasure()
+    of = source(SVC, execution=execution, measure=counted)
+    async with open_onnx(of, clock=quick()) as model:
+        await scores(model, IRIS, IRIS, IRIS)
+    assert counted.rows.total == 3.0
+    assert sum(counted.rows.counts) == 1

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from penstock.core.errors import ModelFailed
+from penstock.core.measures import ModelMeasure
 from penstock.core.values import Array
 from penstock.runtimes.busy import BusyBatched
 from penstock.runtimes.probe import (
@@ -261,10 +262,13 @@ async def test_every_way_gives_the_same_answers(way: Way, cost: Cost) -> None:
         runs.append(len(rows))
         return rows * 2
 
-    runner = runner_for(way, cost, run, model="m", clock=clock)
+    counted = ModelMeasure()
+    runner = runner_for(way, cost, run, model="m", clock=clock, measure=counted)
     for count in (1, 3, 300):
         rows = np.arange(count * 1.0).reshape(count, 1)
         outputs = await runner(rows, clock.now_s() + 1.0)
         np.testing.assert_array_equal(outputs, rows * 2)
     runner.close()
     assert (max(runs) == 1) is (cost is ONE_ROW)
+    assert counted.rows.total == 304.0
+    assert counted.queued_rows == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.core.drive import Driven
 from penstock.core.errors import AnswerNotFinite, ModelFailed, NotReady, Overloaded, ServingError
+from penstock.core.measures import ModelMeasure
 from penstock.core.values import Array
 from penstock.runtimes.running import (
     MAX_QUEUED_ROWS,
@@ -197,6 +198,39 @@ async def test_a_queue_gives_out_requests_in_order() -> None:
     assert not len(queue)
 
 
+async def test_a_queue_is_counted_until_it_is_closed() -> None:
+    counted = ModelMeasure()
+    queue = Queue("m", 100, counted)
+    waiting = [queue.put(column(1, 2)), queue.put(column(3)), queue.put(column(4))]
+    assert counted.queued_rows == queue.rows() == 4
+    waiting[1].answer.set_result(column(6))  # nobody waits for it any more
+    queue.take(3)
+    assert counted.queued_rows == 1
+    assert (sum(counted.rows.counts), counted.rows.total) == (1, 2.0)
+    queue.forget(waiting[2])
+    assert counted.queued_rows == 0
+    queue.put(column(5))
+    queue.close()
+    assert counted.queued_rows == 0
+
+
+async def test_what_nobody_waits_for_is_no_run() -> None:
+    counted = ModelMeasure()
+    queue = Queue("m", 100, counted)
+    queue.put(column(1)).answer.set_result(column(2))
+    assert queue.take(9) == []
+    assert sum(counted.rows.counts) == 0
+
+
+async def test_runs_together_with_other_models_are_counted() -> None:
+    counted = ModelMeasure()
+    runner = TickBatched(
+        Doubling(), model="m", max_rows=9, most_rows=9, large=Beside(), measure=counted
+    )
+    runner.run(column(1, 2, 3))
+    assert counted.rows.total == 3.0
+
+
 async def test_a_queue_gives_out_one_request_at_least() -> None:
     queue = Queue("m", 100)
     large, small = queue.put(column(1, 2, 3)), queue.put(column(4))
@@ -248,7 +282,7 @@ async def test_all_that_waits_fails_each_with_an_error_of_its_own() -> None:
     queue = Queue("m", 9)
     put = [queue.put(column(value)) for value in (1, 2, 3)]
     put[1].answer.cancel()
-    queue.fail_all()
+    queue.close()
     assert not len(queue)
     errors = await at_once(put[0].answer, put[2].answer)
     assert [str(error) for error in errors] == ["model m is not ready"] * 2

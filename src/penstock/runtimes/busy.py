@@ -13,6 +13,7 @@ import numpy as np
 from penstock.core.clock import Clock
 from penstock.core.drive import within
 from penstock.core.errors import AnswerNotFinite, ModelFailed, NotReady, ServingError
+from penstock.core.measures import ModelMeasure
 from penstock.core.model import MODEL_THREAD
 from penstock.core.values import Array
 from penstock.runtimes.running import MAX_QUEUED_ROWS, Queue, Run, Waiting, deliver, run_batch
@@ -71,17 +72,25 @@ class BusyBatched:
         max_rows: how many rows several requests may have together; 1 runs each by itself.
         most_rows: how many rows one request, or a piece of it, may have.
         clock: for deadlines.
+        measure: where its runs are counted.
     """
 
     def __init__(
-        self, worker: Worker, *, model: str, max_rows: int, most_rows: int, clock: Clock
+        self,
+        worker: Worker,
+        *,
+        model: str,
+        max_rows: int,
+        most_rows: int,
+        clock: Clock,
+        measure: ModelMeasure | None = None,
     ) -> None:
         self._worker = worker
         self._model = model
         self._max_rows = max_rows
         self._most_rows = most_rows
         self._clock = clock
-        self._queue = Queue(model, MAX_QUEUED_ROWS)
+        self._queue = Queue(model, MAX_QUEUED_ROWS, measure)
         self._running: asyncio.Future[Answers] | None = None
         self._closed = False
 
@@ -144,5 +153,5 @@ class BusyBatched:
     def close(self) -> None:
         """Take no more; what waits fails with `NotReady`; a run under way is left to end."""
         self._closed = True
-        self._queue.fail_all()
+        self._queue.close()
         self._worker.close()

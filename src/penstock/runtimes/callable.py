@@ -32,6 +32,7 @@ from penstock.core.errors import (
     Overloaded,
     ServingError,
 )
+from penstock.core.measures import ModelMeasure
 from penstock.core.model import ModelSource
 from penstock.core.predictor import OpenModel, TensorSpec
 from penstock.core.values import Array
@@ -125,25 +126,25 @@ def _signature(source: ModelSource, version: str, prediction: Array | None) -> S
 async def _open_runner(
     source: ModelSource, sample: Array | None, clock: Clock
 ) -> tuple[Runner, str]:
-    name = source.name
+    name, counted = source.name, source.measure
     if source.execution == "process":
         return await _in_a_process(source, THREAD_BATCH_ROWS, clock), IN_A_PROCESS
     function = await asyncio.to_thread(_load, source)
     if is_async(function):
         _refuse_elsewhere(source)
-        columns = len(source.labels)
-        return _Coroutine(function, model=name, columns=columns, clock=clock), AS_A_COROUTINE
+        return _Coroutine(function, source, clock=clock), AS_A_COROUTINE
     run = as_run(function, name, len(source.labels))
     if sample is None:
         way = Way.TICK if source.execution == "inline" else Way.BUSY
-        return runner_for(way, UNMEASURED, run, model=name, clock=clock), str(way)
+        runner = runner_for(way, UNMEASURED, run, model=name, clock=clock, measure=counted)
+        return runner, str(way)
     cost = await asyncio.to_thread(_measure, source, run, sample, clock)
     place: Execution = source.execution or placed(cost)
     if place == "process":
         max_rows = 1 if cost.eight_s is None else THREAD_BATCH_ROWS
         return await _in_a_process(source, max_rows, clock), IN_A_PROCESS
     way = choose(cost, place)
-    return runner_for(way, cost, run, model=name, clock=clock), str(way)
+    return runner_for(way, cost, run, model=name, clock=clock, measure=counted), str(way)
 
 
 def placed(cost: Cost) -> Execution:
@@ -205,7 +206,12 @@ async def _in_a_process(source: ModelSource, max_rows: int, clock: Clock) -> Run
             child.close()
     worker = ChildWorker(child, model=source.name, clock=clock)
     return BusyBatched(
-        worker, model=source.name, max_rows=max_rows, most_rows=max_rows, clock=clock
+        worker,
+        model=source.name,
+        max_rows=max_rows,
+        most_rows=max_rows,
+        clock=clock,
+        measure=source.measure,
     )
 
 
@@ -231,12 +237,13 @@ class _Coroutine:
     """Runs an async callable, each request in a Task: such code may need one."""
 
     def __init__(
-        self, function: Callable[[Array], Any], *, model: str, columns: int, clock: Clock
+        self, function: Callable[[Array], Any], source: ModelSource, *, clock: Clock
     ) -> None:
         self._function = function
-        self._model = model
-        self._columns = columns
+        self._model = source.name
+        self._columns = len(source.labels)
         self._clock = clock
+        self._measure = source.measure or ModelMeasure()
         self._closed = False
         self._rows = 0
 
@@ -247,6 +254,7 @@ class _Coroutine:
         if self._rows and self._rows + len(rows) > MAX_QUEUED_ROWS:
             raise Overloaded(name, MAX_QUEUED_ROWS, "rows")
         self._rows += len(rows)
+        self._measure.rows.observe(len(rows))
         try:
             scores = await within(deadline_s, self._in_a_task(rows), clock=self._clock, name=name)
         finally:

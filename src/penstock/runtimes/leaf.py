@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
-import numpy as np
 from msgspec import Struct
 
 from penstock.core.clock import Clock
 from penstock.core.errors import (
     DeadlineExceeded,
-    InvalidInput,
     ModelFailed,
     NoLabels,
     ServingError,
@@ -20,11 +17,11 @@ from penstock.core.labels import labelled_outputs
 from penstock.core.predictor import TensorSpec
 from penstock.core.values import (
     AnswerKind,
-    Array,
     Hop,
     InferenceRequest,
     InferenceResponse,
 )
+from penstock.runtimes.row_fit import RowFit
 from penstock.runtimes.running import Runner
 
 
@@ -69,8 +66,7 @@ class ModelPredictor:
         self._version = signature.version
         self._labels = signature.labels
         self._called = f"model {signature.model}"
-        self._dtype = np.dtype(signature.rows.datatype)
-        self._shape = signature.rows.shape
+        self._rows_of = RowFit(self._called, signature.rows).rows_of
         self._output = signature.scores.name
         columns = signature.scores.shape[1:]
         self._columns = None if -1 in columns else columns
@@ -94,7 +90,7 @@ class ModelPredictor:
                 raise NoLabels(self._called)
             if started_s >= request.deadline_s:
                 raise DeadlineExceeded(self._called)
-            scores = await self._runner(self._rows(request), request.deadline_s)
+            scores = await self._runner(self._rows_of(request), request.deadline_s)
             ended_s = self._now_s()
             if ended_s >= request.deadline_s:
                 raise DeadlineExceeded(self._called)
@@ -112,38 +108,3 @@ class ModelPredictor:
             kind, outputs = AnswerKind.SCORES, {self._output: scores}
         trail = (Hop(self._hop, started_s, ended_s - started_s),)
         return InferenceResponse(kind, outputs, self._model, self._version, trail)
-
-    def _rows(self, request: InferenceRequest) -> Array:
-        if len(request.tensors) != 1:
-            raise InvalidInput(f"{self._called} takes one tensor")
-        (rows,) = request.tensors.values()
-        if not _fits(rows.shape, self._shape):
-            raise self._wrong_shape(rows.shape)
-        return rows if rows.dtype == self._dtype else self._cast(rows)
-
-    def _wrong_shape(self, shape: Sequence[int]) -> InvalidInput:
-        sizes = ("any" if size < 0 else str(size) for size in self._shape[1:])
-        expected = ", ".join(("rows", *sizes))
-        return InvalidInput(f"{self._called} takes [{expected}], got {list(shape)}", path="$.data")
-
-    def _cast(self, rows: Array) -> Array:
-        """Change the datatype; a fan-out hands all arms the widest that one of them takes."""
-        datatype = self._dtype.name
-        if rows.dtype.kind not in "fiu":
-            raise InvalidInput(f"{self._called} takes {datatype}, got {rows.dtype.name}", "$.data")
-        with np.errstate(over="ignore", invalid="ignore"):
-            cast = rows.astype(self._dtype)
-            fits = np.isfinite(cast) if self._dtype.kind == "f" else cast == rows
-        if not fits.all():
-            raise InvalidInput(
-                f"values do not fit {datatype}, which {self._called} takes", "$.data"
-            )
-        return cast
-
-
-def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
-    if shape[1:] == expected[1:]:
-        return True
-    return len(shape) == len(expected) and all(
-        want in (-1, got) for got, want in zip(shape[1:], expected[1:], strict=True)
-    )

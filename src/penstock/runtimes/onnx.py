@@ -63,7 +63,9 @@ async def open_onnx(source: ModelSource, /, *, clock: Clock) -> AsyncIterator[Op
     loaded = await asyncio.to_thread(_load, source, clock)
     way = choose(loaded.cost, place)
     signature = loaded.signature
-    runner = runner_for(way, loaded.cost, loaded.run, model=source.name, clock=clock)
+    runner = runner_for(
+        way, loaded.cost, loaded.run, model=source.name, clock=clock, measure=source.measure
+    )
     try:
         yield OpenModel(
             ModelPredictor(signature, runner=runner, clock=clock),

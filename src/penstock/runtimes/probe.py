@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from penstock.core.clock import Clock
 from penstock.core.errors import ServingError
+from penstock.core.measures import ModelMeasure
 from penstock.core.values import Array
 from penstock.runtimes.busy import BusyBatched, ThreadWorker
 from penstock.runtimes.running import Run, Runner, TickBatched, row_by_row
@@ -164,8 +165,16 @@ def _shortest(run: Callable[[], object], clock: Clock) -> float:
     return shortest_s
 
 
-def runner_for(way: Way, cost: Cost, run: Run, *, model: str, clock: Clock) -> Runner:
-    """Make what runs the model in the chosen way."""
+def runner_for(
+    way: Way,
+    cost: Cost,
+    run: Run,
+    *,
+    model: str,
+    clock: Clock,
+    measure: ModelMeasure | None = None,
+) -> Runner:
+    """Make what runs the model in the chosen way, counted by `measure`."""
     batched = way in (Way.TICK, Way.BUSY)
     if cost.eight_s is None:
         run = row_by_row(run, model)
@@ -179,6 +188,7 @@ def runner_for(way: Way, cost: Cost, run: Run, *, model: str, clock: Clock) -> R
         max_rows=thread_rows if batched else 1,
         most_rows=thread_rows,
         clock=clock,
+        measure=measure,
     )
     match way:
         case Way.BUSY | Way.THREAD_SINGLY:
@@ -190,6 +200,7 @@ def runner_for(way: Way, cost: Cost, run: Run, *, model: str, clock: Clock) -> R
                 max_rows=loop_rows if batched else 1,
                 most_rows=loop_rows,
                 large=thread,
+                measure=measure,
             )
         case _:
             assert_never(way)

@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeAlias, final
 import numpy as np
 
 from penstock.core.errors import AnswerNotFinite, ModelFailed, NotReady, Overloaded, ServingError
+from penstock.core.measures import ModelMeasure
 from penstock.core.promise import Promise
 from penstock.core.values import Array
 
@@ -95,11 +96,19 @@ class Waiting:
 
 @final
 class Queue:
-    """Requests waiting for a run, in order, with a bound on their rows."""
+    """Requests waiting for a run, in order, with a bound on their rows.
 
-    def __init__(self, model: str, max_rows: int) -> None:
+    Args:
+        model: its name, for errors.
+        max_rows: the bound.
+        measure: where the rows that wait are counted.
+    """
+
+    def __init__(self, model: str, max_rows: int, measure: ModelMeasure | None = None) -> None:
         self._model = model
         self._max_rows = max_rows
+        self._measure = measure or ModelMeasure()
+        self._measure.add_queue(self.rows)
         self._waiting: deque[Waiting] = deque()
         self._rows = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,6 +122,10 @@ class Queue:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def rows(self) -> int:
+        """Return how many rows wait."""
+        return self._rows
 
     def put(self, rows: Array) -> Waiting:
         """Append one request's rows.
@@ -148,10 +161,14 @@ class Queue:
             taken += len(rows)
             batch.append(queue.popleft())
         self._rows -= taken
-        return [waiting for waiting in batch if not waiting.answer.done()]
+        batch = [waiting for waiting in batch if not waiting.answer.done()]
+        if batch:
+            self._measure.rows.observe(sum(len(waiting.rows) for waiting in batch))
+        return batch
 
-    def fail_all(self) -> None:
+    def close(self) -> None:
         """Fail all that waits with `NotReady`, each with an error of its own: it gets a trail."""
+        self._measure.remove_queue(self.rows)
         waiting = list(self._waiting)
         self._waiting.clear()
         self._rows = 0
@@ -213,17 +230,26 @@ class TickBatched:
         max_rows: how many rows several requests may have together; 1 runs each by itself.
         most_rows: how many rows one request may have.
         large: runs the requests that have more.
+        measure: where its runs are counted.
     """
 
     def __init__(
-        self, run: Run, *, model: str, max_rows: int, most_rows: int, large: Runner
+        self,
+        run: Run,
+        *,
+        model: str,
+        max_rows: int,
+        most_rows: int,
+        large: Runner,
+        measure: ModelMeasure | None = None,
     ) -> None:
         self._run = run
         self._model = model
         self._max_rows = max_rows
         self._most_rows = most_rows
         self._large = large
-        self._queue = Queue(model, MAX_QUEUED_ROWS)
+        self._measure = measure or ModelMeasure()
+        self._queue = Queue(model, MAX_QUEUED_ROWS, self._measure)
 
     def __call__(self, rows: Array, deadline_s: float, /) -> Awaitable[Array]:
         """Return the outputs for `rows`, after the current pass of the loop."""
@@ -254,12 +280,13 @@ class TickBatched:
         Raises:
             NotReady: this is closed.
         """
+        self._measure.rows.observe(len(rows))
         return self._run(rows)
 
     def close(self) -> None:
         """Take no more; what waits fails with `NotReady`."""
         self._run = self._refuse
-        self._queue.fail_all()
+        self._queue.close()
         self._large.close()
 
     def _refuse(self, rows: Array) -> Array:
