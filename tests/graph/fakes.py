@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from penstock.core.background import BackgroundScope
 from penstock.core.errors import NoLabels
+from penstock.core.measures import Measures
 from penstock.core.predictor import Description, Health, OpenModel, Predictor, TensorSpec
 from penstock.core.record import Record
 from penstock.core.values import AnswerKind, InferenceRequest, InferenceResponse
@@ -77,6 +78,13 @@ def a_model(
     return Fake(asked, OpenModel(asked, description, health, "by hand"))
 
 
+def unknown(name: str, *row: float) -> Fake:
+    """Return a remote model that has not told yet what it takes and gives, and answers already."""
+    asked = Recording(answering(*row, model=name))
+    description = Description(name, AnswerKind.SCORES, source=f"{name}:9000", known=False)
+    return Fake(asked, OpenModel(asked, description, healthy, "remote"))
+
+
 def without_labels(inner: Predictor) -> Predictor:
     """Return a predictor that has no labels to give."""
 
@@ -100,11 +108,11 @@ def flowers() -> dict[str, Fake]:
     }
 
 
-def a_spec(routes: str, models: Sequence[str]) -> tree.Spec:
+def a_spec(routes: str, models: Sequence[str], states: str = "{}") -> tree.Spec:
     """Return a spec, well formed but unchecked; `routes` is YAML, each route a line of its own."""
     named = ", ".join(f"{name}: {{path: {name}.onnx}}" for name in models)
     indented = "\n".join(f"  {line}" for line in routes.strip().splitlines())
-    text = f"models: {{{named}}}\nroutes:\n{indented}\n"
+    text = f"models: {{{named}}}\nroutes:\n{indented}\nstates: {states}\n"
     spec, problems = decode(read_text(text, {}))
     assert problems == ()
     assert spec is not None
@@ -118,6 +126,7 @@ class Graph(Struct, frozen=True):
     clock: ManualClock
     background: BackgroundScope
     records: list[Record]
+    measures: Measures
 
 
 def build(
@@ -126,14 +135,18 @@ def build(
     *,
     clock: ManualClock | None = None,
     recording: bool = True,
+    states: str = "{}",
+    misfits: Mapping[str, str] | None = None,
 ) -> Graph:
-    """Return a builder of these routes on these models."""
+    """Return a builder of these routes, in these states, on these models."""
     clock = clock or ManualClock()
     background = BackgroundScope()
     records: list[Record] = []
-    tools = Tools(clock, background, records.append if recording else None)
-    spec = a_spec(routes, list(fakes))
-    return Graph(Builder(spec, opened(fakes), tools), clock, background, records)
+    measures = Measures()
+    tools = Tools(clock, background, records.append if recording else None, measures)
+    spec = a_spec(routes, list(fakes), states)
+    builder = Builder(spec, opened(fakes), tools, misfits or {})
+    return Graph(builder, clock, background, records, measures)
 
 
 def opened(fakes: Mapping[str, Fake]) -> dict[str, OpenModel]:

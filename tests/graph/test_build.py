@@ -18,6 +18,7 @@ from penstock.core.errors import (
     ServingError,
     SpecError,
 )
+from penstock.core.measures import Measures
 from penstock.core.predictor import Health, TensorSpec
 from penstock.core.record import Role
 from penstock.core.rows import ANY_ROWS
@@ -632,7 +633,7 @@ LAYERS: Final = (
 async def test_whatever_can_be_built_answers_or_says_why_not() -> None:
     """Every pair of targets under every setting and layer: no error but ours, ever."""
     models, clock = opened(leaves()), ManualClock()
-    tools = Tools(clock, BackgroundScope(), None)
+    tools = Tools(clock, BackgroundScope(), None, Measures())
     found: Counter[str] = Counter()
     for target in targets():
         for layers in LAYERS[::2] if isinstance(target, tree.FanOut) else LAYERS:

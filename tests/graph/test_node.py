@@ -10,14 +10,15 @@ from penstock.core.record import Record, Role
 from penstock.core.values import AnswerKind
 from penstock.graph.node import (
     Node,
-    Observed,
     Recorded,
     Route,
+    always_healthy,
     arm_healths,
+    enough_healthy,
     healths_of,
     is_healthy,
-    model_node,
     nested_health,
+    never_healthy,
 )
 from tests.graph.fakes import a_model, healthy, unhealthy
 from tests.support import (
@@ -30,7 +31,6 @@ from tests.support import (
     both_ways,
     echo,
     failing,
-    hops,
     nothing_loose,
     settle,
     slow,
@@ -115,48 +115,18 @@ def test_health_is_nested_as_the_answer_is(kind: AnswerKind) -> None:
     assert nested_health(kind) is (kind is AnswerKind.KEYED)
 
 
-# --- models ------------------------------------------------------------------------------
+async def test_some_are_always_healthy_and_some_never() -> None:
+    assert await always_healthy(START_S) is True
+    assert await never_healthy(START_S) is False
 
 
-def test_a_model_is_a_node_as_it_is() -> None:
-    model = a_model("m", 0.5).open
-    node = model_node(model)
-    assert node.predictor is model.predict
-    assert node.description is model.description
-    assert node.health is model.health
-    assert node.arms == {}
-    assert node.depth == 1
-    assert node.inline is model.inline
-
-
-# --- Observed ----------------------------------------------------------------------------
-
-
-@both_ways
-async def test_an_observed_node_answers_as_what_is_within(start: Start) -> None:
-    observed = Observed(answering(0.5), place="routes.a", clock=ManualClock())
-    assert hops(await start(observed(a_request()))) == ["model:fake@1"]
-
-
-@both_ways
-async def test_an_error_gets_the_places_that_it_passes(start: Start) -> None:
-    clock = ManualClock()
-    inner = slow(failing(ModelFailed("m")), clock=clock, seconds=0.5)
-    outer = Observed(
-        Observed(inner, place="routes.a[1]", clock=clock), place="routes.a[0]", clock=clock
-    )
-    asking = start(outer(a_request()))
-    await clock.elapse(0.5)
-    with pytest.raises(ModelFailed) as caught:
-        await asking
-    assert hops(caught.value) == ["routes.a[0]!model_failed", "routes.a[1]!model_failed"]
-    assert [(hop.started_s, hop.elapsed_s) for hop in caught.value.trail] == [(START_S, 0.5)] * 2
-
-
-async def test_a_fault_passes_as_it_is() -> None:
-    observed = Observed(failing(ZeroDivisionError()), place="routes.a", clock=ManualClock())
-    with pytest.raises(ZeroDivisionError):
-        await observed(a_request())
+@pytest.mark.parametrize(("required", "good"), [(1, True), (2, True), (3, False)])
+async def test_a_whole_is_healthy_while_enough_of_its_arms_are(
+    required: int, *, good: bool
+) -> None:
+    healths = {"x": healthy, "y": healthy, "z": unhealthy}
+    health = enough_healthy(healths, required, ManualClock())
+    assert await health(START_S + 1.0) is good
 
 
 # --- Recorded ----------------------------------------------------------------------------

@@ -25,8 +25,9 @@ def arm_problems(target: tree.FanOut, arms: Mapping[str, Description]) -> Iterat
 
     Args:
         target: the fan_out.
-        arms: those that are on.
+        arms: those that are on; of one that is not known nothing is told.
     """
+    arms = known_arms(arms)
     combined = target.aggregate in COMBINED
     scored = combined or target.aggregate is tree.Aggregate.LABEL or is_binary(target)
     for name, arm in arms.items():
@@ -61,9 +62,16 @@ def _unknown(arm: Description) -> str:
     return f"how many scores {arm.name} gives is not known: give it a sample"
 
 
+def known_arms(arms: Mapping[str, Description]) -> Mapping[str, Description]:
+    """Return the arms that have told what they take and give."""
+    return {name: arm for name, arm in arms.items() if arm.known}
+
+
 def has_columns(description: Description) -> bool:
     """Tell whether the answer is scores by row and column."""
-    return description.kind is AnswerKind.SCORES and len(description.outputs[0].shape) == 2
+    if description.kind is not AnswerKind.SCORES or not description.outputs:
+        return False
+    return len(description.outputs[0].shape) == 2
 
 
 def columns_of(description: Description) -> int | None:
@@ -104,27 +112,50 @@ def required_arms(policy: tree.Policy, on: int) -> int:
     return on if policy == "all" else 1
 
 
+def policy_text(policy: tree.Policy) -> str:
+    """Return a policy as the spec writes it."""
+    return f"quorum: {policy.arms}" if isinstance(policy, tree.Quorum) else policy
+
+
 def shared_labels(arms: Sequence[Description]) -> tuple[str, ...]:
     """Return the labels of the arms that have any, where those agree."""
     labels = {arm.labels for arm in arms if arm.labels}
     return labels.pop() if len(labels) == 1 else ()
 
 
+def describe_constant(target: tree.Constant) -> Description:
+    """Return the description of a constant."""
+    if isinstance(target.answer, str):
+        label = TensorSpec("label", "object", (-1,))
+        return Description(
+            "constant", AnswerKind.LABELLED, outputs=(label,), labels=(target.answer,)
+        )
+    scores = TensorSpec("scores", "float64", (-1, len(target.answer)))
+    return Description("constant", AnswerKind.SCORES, outputs=(scores,))
+
+
 def describe_fan_out(target: tree.FanOut, arms: Mapping[str, Description]) -> Description:
-    """Return the description of a fan_out of these arms, those that are on."""
+    """Return the description of a fan_out of these arms, those that are on.
+
+    It goes by the arms that are known; where none is, it is not known itself, apart from its kind.
+    """
     kind = _kind(target)
-    inputs = widest_input(list(arms.values()))
-    sample = next((arm.sample for arm in arms.values() if arm.sample is not None), None)
+    known = list(known_arms(arms).values())
+    inputs = widest_input(known)
+    sample = next((arm.sample for arm in known if arm.sample is not None), None)
     if sample is not None and inputs:
         sample = _as_written(sample, inputs[0].datatype)
     outputs: tuple[TensorSpec, ...] = ()
     labels = tuple(arms)
     if kind is AnswerKind.SCORES:
-        columns = columns_of(next(iter(arms.values())))
-        assert columns is not None  # `arm_problems` has seen to that
-        outputs = (TensorSpec("scores", "float64", (-1, columns)),)
-        labels = shared_labels(list(arms.values()))
-    return Description("fan_out", kind, "", inputs, outputs, labels, sample, arms)
+        labels = shared_labels(known)
+        if known:
+            columns = columns_of(known[0])
+            assert columns is not None  # `arm_problems` has seen to that
+            outputs = (TensorSpec("scores", "float64", (-1, columns)),)
+    return Description(
+        "fan_out", kind, "", inputs, outputs, labels, sample, arms, known=bool(known)
+    )
 
 
 def _as_written(sample: Array, datatype: str) -> Array:

@@ -5,34 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, assert_never, final
 
+import msgspec
 from msgspec import Struct
 
 from penstock.core.background import BackgroundScope
 from penstock.core.clock import Clock
 from penstock.core.errors import SpecError
-from penstock.core.predictor import Abreast, Description, Health, OpenModel, Predictor, TensorSpec
-from penstock.core.record import Recorder, Role
+from penstock.core.measures import Measures
+from penstock.core.predictor import Abreast, Description, OpenModel, Predictor, TensorSpec
+from penstock.core.record import Recorder
 from penstock.core.rows import ANY_ROWS
 from penstock.core.values import AnswerKind
 from penstock.graph.arms import (
     arm_problems,
+    describe_constant,
     describe_fan_out,
+    known_arms,
+    policy_text,
     positive_column,
     required_arms,
     shared_labels,
     threshold_of,
 )
-from penstock.graph.node import Node, Observed, Recorded, healths_of, model_node
+from penstock.graph.node import Node, always_healthy, enough_healthy
+from penstock.graph.wrap import Wrap
 from penstock.patterns.constant import Constant
-from penstock.patterns.fan_out import Arm, FanOut, arm_deadline_s
+from penstock.patterns.fan_out import Arm, FanOut
 from penstock.patterns.threshold import Threshold
 from penstock.patterns.timeout import Timeout
-from penstock.runtimes.abreast import abreast_of
 from penstock.spec import tree
 from penstock.spec.walk import references
 
 AVAILABLE: Final = frozenset({"fan_out", "constant", "threshold", "timeout"})
 """The patterns that are built in this version; `check` refuses the others."""
+
+NO_MISFITS: Final[Mapping[str, str]] = {}
 
 MAX_DEPTH: Final = 64
 """How many patterns may stand within each other: each takes of the interpreter's stack."""
@@ -45,11 +52,13 @@ class Tools(Struct, frozen=True):
         clock: tells the time and wakes.
         background: where work runs that no answer waits for.
         recorder: is told of every request's end; None where nobody listens.
+        measures: what is counted of each node and model; survives the graph.
     """
 
     clock: Clock
     background: BackgroundScope
     recorder: Recorder | None
+    measures: Measures
 
 
 @final
@@ -60,13 +69,43 @@ class Builder:
         spec: the tree; it has passed its check.
         models: the opened models by name.
         tools: what the nodes work with.
+        misfits: models that do not fit the spec, which was found out too late to refuse it: for
+            each, in a sentence, why. They are not asked; whoever needs them is told `not_ready`.
     """
 
-    def __init__(self, spec: tree.Spec, models: Mapping[str, OpenModel], tools: Tools) -> None:
+    def __init__(
+        self,
+        spec: tree.Spec,
+        models: Mapping[str, OpenModel],
+        tools: Tools,
+        misfits: Mapping[str, str] = NO_MISFITS,
+    ) -> None:
         self._spec = spec
         self._models = models
         self._tools = tools
+        self._misfits = misfits
+        self._wrap = Wrap(
+            clock=tools.clock,
+            background=tools.background,
+            recorder=tools.recorder,
+            measures=tools.measures,
+            misfits=misfits,
+        )
         self._routes: dict[str, Node] = {}
+
+    @property
+    def places(self) -> frozenset[str]:
+        """Where something is counted: of nodes that have been built, and `models.NAME`."""
+        return frozenset(self._wrap.places)
+
+    def sampling(self) -> Builder:
+        """Return a builder of the same routes to predict samples with.
+
+        None is switched off there, nothing is counted and nothing recorded.
+        """
+        spec = msgspec.structs.replace(self._spec, states={})
+        tools = Tools(self._tools.clock, self._tools.background, None, Measures())
+        return Builder(spec, self._models, tools, self._misfits)
 
     def route(self, name: str) -> Node:
         """Return the node of a route.
@@ -80,7 +119,9 @@ class Builder:
             expression = self._spec.routes[way[-1]]
             ahead = next(filter(self._is_to_be_built, references(expression)), None)
             if ahead is None:
-                self._routes[way.pop()] = self._node(expression)
+                built, node = way.pop(), self._node(expression)
+                state = self._spec.states.get(built, tree.State.ON)
+                self._routes[built] = self._wrap.switched(node, built, state)
             elif ahead.name in way:
                 raise SpecError((f"{ahead.place}: the routes go in a circle",))
             else:
@@ -144,19 +185,20 @@ class Builder:
             case _:
                 assert_never(layer)
 
-    def _observed(self, predictor: Predictor, place: str) -> Predictor:
-        return Observed(predictor, place=place, clock=self._tools.clock)
-
     def _around(self, inner: Node, predictor: Predictor, place: str) -> Node:
-        observed = self._observed(predictor, place)
+        measured = self._wrap.measured(predictor, place)
         depth = _deeper(place, [inner])
-        return Node(observed, inner.description, inner.health, inner.arms, depth)
+        return Node(measured, inner.description, inner.health, inner.arms, depth)
 
     def _reference(self, reference: tree.Reference) -> Node:
         model = self._models.get(reference.name)
-        return self._routes[reference.name] if model is None else model_node(model)
+        if model is None:
+            return self._routes[reference.name]
+        return self._wrap.model(reference.name, model)
 
     def _threshold(self, layer: tree.Threshold, inner: Node) -> Node:
+        if not inner.description.known:
+            return self._wrap.unready(inner, layer.place)
         labels = inner.description.labels
         if inner.description.kind is not AnswerKind.SCORES or not labels:
             raise SpecError((f"{layer.place}: a threshold needs a classifier that has labels",))
@@ -168,12 +210,12 @@ class Builder:
     def _constant(self, target: tree.Constant) -> Node:
         constant = Constant(answer=target.answer, place=target.place, clock=self._tools.clock)
         return Node(
-            self._observed(constant, target.place), _describe_constant(target), _always_healthy
+            self._wrap.measured(constant, target.place), describe_constant(target), always_healthy
         )
 
     def _fan_out(self, target: tree.FanOut) -> Node:
         nodes = {
-            name: self._node(arm.use)
+            name: self._armed(arm)
             for name, arm in target.arms.items()
             if arm.state is not tree.State.OFF
         }
@@ -188,10 +230,10 @@ class Builder:
         required = required_arms(target.policy, len(on))
         fan_out = FanOut(
             arms=[self._arm(target, name, node) for name, node in nodes.items()],
-            policy=_policy_text(target.policy),
+            policy=policy_text(target.policy),
             required=required,
             aggregate=target.aggregate.value,
-            labels=shared_labels(list(on.values())),
+            labels=shared_labels(list(known_arms(on).values())),
             place=target.place,
             clock=self._tools.clock,
             background=self._tools.background,
@@ -199,31 +241,27 @@ class Builder:
         )
         healths = {name: node.health for name, node in nodes.items()}
         return Node(
-            self._observed(fan_out, target.place),
+            self._wrap.measured(fan_out, target.place),
             describe_fan_out(target, on),
-            _enough_healthy({name: healths[name] for name in on}, required, self._tools.clock),
+            enough_healthy({name: healths[name] for name in on}, required, self._tools.clock),
             healths,
             _deeper(target.place, list(nodes.values())),
         )
+
+    def _armed(self, arm: tree.FanOutArm) -> Node:
+        node = self._node(arm.use)
+        return node if node.description.known else self._wrap.unready(node, arm.place)
 
     def _abreast(self, target: tree.FanOut, on: Mapping[str, Node]) -> Abreast | None:
         """Return the quick way to ask all arms, if there is one; it knows no time-outs of arms."""
         if any(target.arms[name].timeout_s is not None for name in on):
             return None
-        return abreast_of([node.inline for node in on.values()], self._tools.clock)
+        return self._wrap.abreast([node.inline for node in on.values()])
 
     def _arm(self, target: tree.FanOut, name: str, node: Node) -> Arm:
         arm = target.arms[name]
         observed = arm.state is tree.State.OBSERVE
-        predictor = node.predictor
-        if observed and self._tools.recorder is not None:
-            predictor = Recorded(
-                predictor,
-                place=arm.place,
-                role=Role.OBSERVE,
-                recorder=self._tools.recorder,
-                clock=self._tools.clock,
-            )
+        predictor = self._wrap.recorded(node.predictor, arm.place) if observed else node.predictor
         return Arm(
             name=name,
             predictor=predictor,
@@ -244,33 +282,6 @@ def _deeper(place: str, inner: Sequence[Node]) -> int:
 
 def _not_available(place: str, pattern: str) -> SpecError:
     return SpecError((f"{place}: {pattern} is not available in this version",))
-
-
-def _policy_text(policy: tree.Policy) -> str:
-    return f"quorum: {policy.arms}" if isinstance(policy, tree.Quorum) else policy
-
-
-def _describe_constant(target: tree.Constant) -> Description:
-    if isinstance(target.answer, str):
-        label = TensorSpec("label", "object", (-1,))
-        return Description(
-            "constant", AnswerKind.LABELLED, outputs=(label,), labels=(target.answer,)
-        )
-    scores = TensorSpec("scores", "float64", (-1, len(target.answer)))
-    return Description("constant", AnswerKind.SCORES, outputs=(scores,))
-
-
-async def _always_healthy(deadline_s: float) -> bool:
-    return True
-
-
-def _enough_healthy(healths: Mapping[str, Health], required: int, clock: Clock) -> Health:
-    async def health(deadline_s: float) -> bool:
-        arms_deadline_s = arm_deadline_s(clock.now_s(), deadline_s, None)
-        answers = await healths_of(healths, arms_deadline_s, clock)
-        return sum(answers.values()) >= required
-
-    return health
 
 
 def input_of(description: Description) -> TensorSpec:

@@ -11,14 +11,10 @@ from msgspec import Struct
 from penstock.core.clock import Clock
 from penstock.core.drive import Call, together
 from penstock.core.errors import DeadlineExceeded, ServingError
-from penstock.core.predictor import Description, Health, InlineModel, OpenModel, Predictor
+from penstock.core.predictor import Description, Health, InlineModel, Predictor
 from penstock.core.record import Record, Recorder, Role
-from penstock.core.values import (
-    AnswerKind,
-    Hop,
-    InferenceRequest,
-    InferenceResponse,
-)
+from penstock.core.values import AnswerKind, InferenceRequest, InferenceResponse
+from penstock.patterns.fan_out import arm_deadline_s
 
 NO_HEALTHS: Mapping[str, Health] = {}
 
@@ -50,11 +46,14 @@ class Route(Struct, frozen=True):
         name: the route's.
         node: what answers.
         sample_answer: a real prediction of the description's sample; None without a sample.
+        sampler: predicts the sample when somebody asks for it, as a remote model is behind the
+            route, which may not answer now; None elsewhere.
     """
 
     name: str
     node: Node
     sample_answer: InferenceResponse | None
+    sampler: Predictor | None = None
 
     @property
     def description(self) -> Description:
@@ -99,37 +98,6 @@ async def _in_a_task(health: Health, deadline_s: float) -> bool:
 def nested_health(kind: AnswerKind) -> bool:
     """Tell whether the arms' healths are answered nested, as the answer itself is."""
     return kind is AnswerKind.KEYED
-
-
-@final
-class Observed:
-    """Adds the node's place to the trail of an error that passes it.
-
-    Args:
-        inner: the node's predictor.
-        place: where it stands in the spec.
-        clock: tells the time for the hop.
-    """
-
-    __slots__ = ("_clock", "_inner", "_place")
-
-    def __init__(self, inner: Predictor, *, place: str, clock: Clock) -> None:
-        self._inner = inner
-        self._place = place
-        self._clock = clock
-
-    def __repr__(self) -> str:
-        return f"{self._place}: {self._inner!r}"
-
-    async def __call__(self, request: InferenceRequest, /) -> InferenceResponse:
-        """Answer as the inner predictor does."""
-        started_s = self._clock.now_s()
-        try:
-            return await self._inner(request)
-        except ServingError as error:
-            elapsed_s = self._clock.now_s() - started_s
-            error.trail = (Hop(f"{self._place}!{error.code}", started_s, elapsed_s), *error.trail)
-            raise
 
 
 @final
@@ -180,6 +148,22 @@ class Recorded:
             self._recorder(record)
 
 
-def model_node(model: OpenModel) -> Node:
-    """Return an opened model as a node; it says itself which model an error came from."""
-    return Node(model.predict, model.description, model.health, inline=model.inline)
+def enough_healthy(healths: Mapping[str, Health], required: int, clock: Clock) -> Health:
+    """Return the health of a whole that answers as long as so many of its arms could."""
+
+    async def health(deadline_s: float) -> bool:
+        arms_deadline_s = arm_deadline_s(clock.now_s(), deadline_s, None)
+        answers = await healths_of(healths, arms_deadline_s, clock)
+        return sum(answers.values()) >= required
+
+    return health
+
+
+async def always_healthy(deadline_s: float) -> bool:
+    """Tell that it could answer: nothing can keep it from that."""
+    return True
+
+
+async def never_healthy(deadline_s: float) -> bool:
+    """Tell that it could not answer."""
+    return False

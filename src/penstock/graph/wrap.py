@@ -1,0 +1,118 @@
+"""Puts around predictors what nodes have in common, whatever their pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+from msgspec import structs
+
+from penstock.core.background import BackgroundScope
+from penstock.core.clock import Clock
+from penstock.core.measures import Measure, Measures
+from penstock.core.predictor import Abreast, InlineModel, OpenModel, Predictor
+from penstock.core.record import Recorder, Role
+from penstock.graph.measured import Measured, MeasuredAbreast, Unready
+from penstock.graph.node import Node, Recorded, never_healthy
+from penstock.patterns.switch import Switch
+from penstock.runtimes.abreast import abreast_of
+from penstock.spec.overlay import STATES
+from penstock.spec.problems import child
+from penstock.spec.tree import State
+
+
+@final
+class Wrap:
+    """Wraps what a builder makes: in what counts it, records it, or keeps it from being asked.
+
+    Args:
+        clock: tells the time and wakes.
+        background: where routes that are observed run.
+        recorder: is told of what is observed; None where nobody listens.
+        measures: what is counted, by place.
+        misfits: models that must not be asked, and for each, in a sentence, why.
+
+    Attributes:
+        places: where something has been wrapped that is counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        background: BackgroundScope,
+        recorder: Recorder | None,
+        measures: Measures,
+        misfits: Mapping[str, str],
+    ) -> None:
+        self._clock = clock
+        self._background = background
+        self._recorder = recorder
+        self._measures = measures
+        self._misfits = misfits
+        self.places: set[str] = set()
+
+    def model(self, name: str, model: OpenModel) -> Node:
+        """Return an opened model as a node; it says itself which model an error came from."""
+        place = _place_of(name)
+        why = self._misfits.get(name)
+        if why is not None:
+            description = structs.replace(model.description, known=False)
+            unready = self.measured(Unready(f"model {name} ({why})"), place)
+            return Node(unready, description, never_healthy)
+        measured = Measured(model.predict, measure=self._measure(place), clock=self._clock)
+        return Node(measured, model.description, model.health, inline=model.inline)
+
+    def measured(self, predictor: Predictor, place: str) -> Predictor:
+        """Return a predictor that is counted, and whose place stands in the trail of its errors."""
+        return Measured(predictor, measure=self._measure(place), clock=self._clock, place=place)
+
+    def recorded(self, predictor: Predictor, place: str) -> Predictor:
+        """Return an observed predictor with its recorder, if anybody listens."""
+        if self._recorder is None:
+            return predictor
+        return Recorded(
+            predictor, place=place, role=Role.OBSERVE, recorder=self._recorder, clock=self._clock
+        )
+
+    def unready(self, node: Node, place: str) -> Node:
+        """Return what stands for a node that must not be asked before more is known of it.
+
+        What is below may come to be known any moment; that must not change what a graph answers
+        which was built without knowing it.
+        """
+        why = f"{node.description.name}, which has not told yet what it answers,"
+        predictor = self.measured(Unready(why), place)
+        return Node(predictor, node.description, never_healthy, node.arms, node.depth)
+
+    def switched(self, node: Node, route: str, state: State) -> Node:
+        """Return a route's node behind the switch of its state; one that is on has none."""
+        if state is State.ON:
+            return node
+        place = child(STATES, route)
+        observed = state is State.OBSERVE
+        switch = Switch(
+            inner=self.recorded(node.predictor, place) if observed else node.predictor,
+            route=route,
+            observed=observed,
+            clock=self._clock,
+            background=self._background,
+        )
+        predictor = self.measured(switch, place)
+        return Node(predictor, node.description, never_healthy, node.arms, node.depth)
+
+    def abreast(self, models: Sequence[InlineModel | None]) -> Abreast | None:
+        """Return the quick way to ask all of these models, each counted, if there is one."""
+        abreast = abreast_of(models, self._clock)
+        if abreast is None:
+            return None
+        measures = [self._measure(_place_of(model.name)) for model in models if model is not None]
+        return MeasuredAbreast(abreast, measures=measures, clock=self._clock)
+
+    def _measure(self, place: str) -> Measure:
+        self.places.add(place)
+        return self._measures.node(place)
+
+
+def _place_of(model: str) -> str:
+    return child("models", model)
