@@ -16,7 +16,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import SpecError
 from penstock.core.predictor import Description
 from penstock.core.record import Record
-from penstock.gateway.app import Gateway
+from penstock.gateway.gateway import Gateway
 from penstock.gateway.serving import Served, reserved_words
 from penstock.graph.build import AVAILABLE
 from penstock.graph.open import open_graph

@@ -26,13 +26,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from penstock.core.errors import ModelFileError, SpecError
+from penstock.core.errors import SpecError
 from penstock.core.record import Record
-from penstock.gateway.app import App, Gateway, gateway_of, lifespan
+from penstock.gateway.app import App, lifespan
 from penstock.gateway.decode import LARGE_BYTES
+from penstock.gateway.gateway import Gateway, gateway_of
 from penstock.gateway.serving import read_served
 from penstock.gateway.status import InternalError
 from tests.gateway.asking import Message, ask, rows, scope
+from tests.gateway.faults import faults
 from tests.gateway.opening import CALLABLES, EXAMPLE, FLOWER, MODELS, open_gateway, predicted
 from tests.gateway.requests import GOOD, padded
 from tests.gateway.test_decode import documents, mangled, oracle
@@ -149,7 +151,7 @@ async def test_the_process_s_environment_is_read_unless_another_is_given(
     monkeypatch.setenv("MODEL_FILE", str(MODELS / "iris_svc.onnx"))
     async with App(path).opened() as gateway:
         assert list(gateway.graph.models) == ["m"]
-    with pytest.raises(ModelFileError, match="other"):
+    with pytest.raises(SpecError, match="other"):
         async with App(path, environment={"MODEL_FILE": "other.onnx"}).opened():
             raise AssertionError
 
@@ -348,9 +350,9 @@ async def test_a_fault_of_ours_is_answered_and_written_once(
         assert sent[0]["status"] == 500
         body = json.loads(sent[1]["body"])["error"]
         assert body["code"] == "internal_error"
-        said = capsys.readouterr().err
-        assert said.count("RuntimeError: the wire broke") == 1
-        assert f"request {body['request_id']} failed:" in said
+        (fault,) = faults(capsys.readouterr().err)
+        assert fault.request_id == body["request_id"]
+        assert fault.traceback.count("RuntimeError: the wire broke") == 1
         (record,) = records
         assert isinstance(record.outcome, InternalError)
         assert (await ask(gateway, "POST", "/iris/predict", rows([1, 2, 3, 4]))).status == 200
@@ -375,7 +377,8 @@ async def test_a_fault_while_answering_is_written_and_not_answered_twice(
             "http.response.start",
             "http.response.body",
         ]
-        assert capsys.readouterr().err.count("RuntimeError: the wire broke") == 1
+        (fault,) = faults(capsys.readouterr().err)
+        assert fault.traceback.count("RuntimeError: the wire broke") == 1
 
 
 FAULTY: Final = """
@@ -407,9 +410,9 @@ async def test_why_a_model_failed_is_written_once(
         answer = await wire.answer()
         assert answer.status == status
         assert b"a secret" not in answer.content
-        said = capsys.readouterr().err
-        assert said.count("RuntimeError: a secret of the model") == 1
-        assert said.count(f"request {answer.header('x-request-id')} failed:") == 1
+        (fault,) = faults(capsys.readouterr().err)
+        assert fault.request_id == answer.header("x-request-id")
+        assert fault.traceback.count("RuntimeError: a secret of the model") == 1
 
 
 async def test_a_callers_own_mistake_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
@@ -429,9 +432,9 @@ async def test_a_refusal_that_cannot_be_sent_is_a_fault(
             wire.send(request("POST", f"/garbled-route{path}", FLOWER_BODY))
             answer = await wire.answer()
             assert (answer.status, answer.error["code"]) == (500, "internal_error")
-            said = capfd.readouterr().err
-            assert said.count(f"request {answer.header('x-request-id')} failed:") == 1
-            assert "UnicodeEncodeError" in said
+            (fault,) = faults(capfd.readouterr().err)
+            assert fault.request_id == answer.header("x-request-id")
+            assert "UnicodeEncodeError" in fault.traceback
         assert not wire.is_closed()
 
 

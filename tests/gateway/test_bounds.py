@@ -224,7 +224,7 @@ async def test_an_exchange_that_ends_in_no_answer_takes_its_connection_along(
         wire = Wire(gateway)
         wire.send(iris()[:-5])
         exchange = wire.protocol.cycle._exchange  # type: ignore[attr-defined]
-        wire.protocol.serve(exchange, cancelled)
+        wire.protocol.serve(gateway, exchange, cancelled)
         assert wire.transport.aborted
         assert "CancelledError: from within" in capsys.readouterr().err
         await settle()

@@ -85,6 +85,24 @@ async def test_a_method_that_is_not_allowed() -> None:
     assert sent[0].headers[b"allow"] == b"GET, HEAD"
 
 
+async def test_who_brings_no_token_is_told_how() -> None:
+    exchange, sent = an_exchange()
+    await exchange.answer_error(errors.Unauthorized())
+    assert sent[0].status == 401
+    assert sent[0].headers[b"www-authenticate"] == b"Bearer"
+
+
+async def test_another_content_type() -> None:
+    exchange, sent = an_exchange()
+    await exchange.answer(200, b"x", content_type=(b"content-type", b"text/plain"))
+    assert sent[0].headers[b"content-type"] == b"text/plain"
+
+
+def test_a_refused_change_says_all_reasons() -> None:
+    body = error_body(errors.ChangeRefused(("one", "two")), "7")
+    assert (body["message"], body["problems"]) == ("one\ntwo", ["one", "two"])
+
+
 async def test_an_exchange_that_lingers_is_left_open_and_the_connection_is_to_close() -> None:
     exchange, sent = an_exchange()
     exchange.lingers = True

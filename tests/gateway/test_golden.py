@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from penstock.core.errors import SpecError
-from penstock.gateway.app import Gateway
+from penstock.gateway.gateway import Gateway
 from tests.gateway.asking import ask
 from tests.gateway.callables.gateway_callables import BLOOM, FLOWER, LILY, PRICE, ROSE, TULIP
 from tests.gateway.opening import open_gateway

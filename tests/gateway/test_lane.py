@@ -12,10 +12,11 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from penstock.core.families import CONNECTIONS_GIVEN_UP
 from penstock.core.record import Record
-from penstock.gateway.app import Gateway, gateway_of
 from penstock.gateway.body import BODY_TIMEOUT_S
 from penstock.gateway.bounds import HEAD_TIMEOUT_S, KEEP_ALIVE_S, MAX_HEAD_BYTES, sweep_every
+from penstock.gateway.gateway import Gateway, gateway_of
 from penstock.gateway.lane import LaneCycle
 from penstock.gateway.serving import read_served
 from tests.gateway.asking import Answer, ask, ask_in_pieces
@@ -612,3 +613,26 @@ async def test_a_client_that_never_reads_is_not_served_on() -> None:
             await asyncio.sleep(0)
         protocol = made[0].protocol
         assert protocol.transport.get_write_buffer_size() < 1_000_000
+
+
+async def test_a_connection_that_is_given_up_is_counted_by_what_it_kept_back() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        for data, awaited in ((b"POST /iris", "head"), (iris()[:-5], "body"), (iris(), "idle")):
+            wire = Wire(gateway)
+            wire.send(data)
+            await settle()
+            wire.protocol.sweep(0.0)
+            wire.protocol.sweep(1e6)
+            assert wire.is_closed()
+            given_up = gateway.graph.measures.snapshot().numbers[CONNECTIONS_GIVEN_UP.name]
+            assert given_up[awaited,] == 1
+
+
+async def test_a_route_that_goes_while_its_body_comes_is_unknown() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        wire = Wire(gateway)
+        data = iris()
+        wire.send(data[:-5])
+        gateway.lane.clear()
+        wire.send(data[-5:])
+        assert (await wire.answer()).error["code"] == "unknown_route"

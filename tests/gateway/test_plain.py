@@ -23,15 +23,18 @@ from penstock.core.errors import (
 )
 from penstock.core.record import Record, Role
 from penstock.core.values import InferenceResponse
-from penstock.gateway.app import Gateway, gateway_of
-from penstock.gateway.plain import first_words, timeout_ms
+from penstock.gateway.gateway import Gateway, gateway_of
+from penstock.gateway.headers import timeout_ms
+from penstock.gateway.plain import first_words
 from penstock.gateway.serving import read_served
-from tests.gateway.asking import Answer, Json, Unanswered, ask, ask_in_pieces, rows
+from tests.gateway.asking import Answer, Head, Json, Unanswered, ask, ask_in_pieces, rows
+from tests.gateway.faults import faults
 from tests.gateway.opening import EXAMPLE, FLOWER, MODELS, open_gateway, predicted
 from tests.gateway.sleepers import waking
 from tests.support import ManualClock
 
 IRIS: Final = [5.1, 3.5, 1.4, 0.2]
+TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FIRST: Final = [1.0, 2.0, 3.0, 4.0]
 OTHER: Final = [6.7, 3.0, 5.2, 2.3]
 FAR: Final = [50.0, 30.1, 111.4, 110.2]
@@ -443,6 +446,69 @@ class TestRecords:
         assert len(seeds) == 50
         assert all(0 <= seed < 2**64 for seed in seeds)
 
+    async def test_the_seed_of_a_gateway_that_asks_this_one_is_taken(self) -> None:
+        records: list[Record] = []
+        async with open_gateway(FLOWER, recorder=records.append) as gateway:
+            headers: Head = {"x-penstock-seed": "00000000DEADbeef"}
+            for method, path in (("POST", "/iris/predict"), ("GET", "/iris/predict/test")):
+                body = rows(FIRST) if method == "POST" else b""
+                assert (await ask(gateway, method, path, body, headers=headers)).status == 200
+        assert [record.request.seed for record in records if record.request] == [0xDEADBEEF] * 2
+
+    async def test_a_seed_that_is_none_is_refused(self) -> None:
+        async with open_gateway(FLOWER) as gateway:
+            headers: Head = {"x-penstock-seed": "7"}
+            answer = await ask(gateway, "POST", "/iris/predict", rows(FIRST), headers=headers)
+        assert (answer.status, answer.error["code"]) == (400, "invalid_header")
+
+    @pytest.mark.parametrize(
+        ("header", "told"),
+        [({}, ""), ({"traceparent": TRACE}, TRACE), ({"traceparent": "nonsense"}, "")],
+    )
+    async def test_the_callers_trace_is_passed_on(self, header: Head, told: str) -> None:
+        records: list[Record] = []
+        async with open_gateway(FLOWER, recorder=records.append) as gateway:
+            await ask(gateway, "POST", "/iris/predict", rows(FIRST), headers=header)
+        assert [record.request.traceparent for record in records if record.request] == [told]
+
+
+class TestCounts:
+    """Every end of a prediction is counted of its route."""
+
+    async def test_all_ends(self) -> None:
+        async with open_gateway(FLOWER) as gateway:
+            route = gateway.graph.measures.route("iris")
+            await ask(gateway, "POST", "/iris/predict", rows(FIRST))
+            await ask(gateway, "GET", "/iris/predict/test")
+            await ask(gateway, "POST", "/iris/predict/an-id", b"nonsense")
+            await ask(gateway, "POST", "/iris/predict/label", b"x", headers={"content-type": "a/b"})
+            with pytest.raises(Unanswered):
+                await ask_in_pieces(gateway, "POST", "/iris/predict", [b"{"], whole=False)
+            assert route.answers == {200: 2, 400: 1, 415: 1, 499: 1}
+            assert route.errors == {
+                "malformed_body": 1,
+                "unsupported_content": 1,
+                "client_gone": 1,
+            }
+            assert (sum(route.seconds.counts), route.in_flight) == (5, 0)
+
+    async def test_what_is_no_prediction_is_not(self) -> None:
+        async with open_gateway(FLOWER) as gateway:
+            for path in ("metadata", "health", "health/all", "nothing"):
+                await ask(gateway, "GET", f"/iris/{path}")
+            assert gateway.graph.measures.route("iris").answers == {200: 0}
+
+    async def test_what_is_under_way_is_in_flight(self) -> None:
+        clock = ManualClock()
+        async with open_gateway(TestRecords.LATE, clock=clock) as gateway:
+            route = gateway.graph.measures.route("it")
+            asking = asyncio.ensure_future(ask(gateway, "POST", "/it/predict", rows(FIRST)))
+            await clock.elapse()
+            assert route.in_flight == 1
+            asking.cancel()
+            await asyncio.wait([asking])
+            assert (route.in_flight, route.answers) == (0, {200: 0, 499: 1})
+
 
 async def test_a_recorder_that_raises_is_a_fault_of_ours(
     capsys: pytest.CaptureFixture[str],
@@ -463,8 +529,9 @@ def check_fault(answer: Answer, said: str) -> None:
     assert answer.error["code"] == "internal_error"
     assert set(answer.error) == {"code", "message", "request_id"}
     assert b"the log is gone" not in answer.content
-    assert said.count("RuntimeError: the log is gone") == 1
-    assert said.count(f"request {answer.header('x-request-id')} failed:") == 1
+    (fault,) = faults(said)
+    assert fault.request_id == answer.header("x-request-id")
+    assert fault.traceback.count("RuntimeError: the log is gone") == 1
 
 
 async def test_large_answers_come_whole() -> None:

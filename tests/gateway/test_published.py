@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from penstock.gateway.app import Gateway
+from penstock.gateway.gateway import Gateway
 from tests.gateway.asking import Json, ask, rows
 from tests.gateway.opening import PUBLISHED, needs_published, open_gateway
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from penstock.core.ids import is_well_formed
-from penstock.gateway.app import Gateway, gateway_of
+from penstock.gateway.gateway import Gateway, gateway_of
 from penstock.gateway.serving import read_served
 from tests.gateway.asking import Answer, ask, ask_in_pieces
 from tests.gateway.opening import EXAMPLE, MODELS, predicted

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
-from penstock.gateway.app import Gateway
+from penstock.gateway.gateway import Always, Gateway
 from penstock.gateway.server import Server, server_for
-from tests.gateway.asking import AsgiApp, Message
+from tests.gateway.asking import Answer, AsgiApp, Message
 from tests.gateway.opening import FLOWER, open_gateway
 from tests.gateway.wire import parse, request
+from tests.support import ManualClock
 
+LATE = """
+models: {late: {runtime: "gateway_callables:late"}}
+routes: {slow: late}
+"""
 BODY = b'{"data":[[1,2,3,4]]}'
 
 
 @asynccontextmanager
 async def running(gateway: Gateway) -> AsyncIterator[tuple[Server, int]]:
-    server = server_for(gateway)
+    server = server_for(Always(gateway))
     listening = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:
@@ -82,7 +87,7 @@ async def test_a_signal_that_it_was_stopped_by_is_not_raised_anew() -> None:
 
 async def test_only_http_is_served() -> None:
     async with open_gateway(FLOWER) as gateway:
-        config = server_for(gateway).config
+        config = server_for(Always(gateway)).config
         config.load()
         sent: list[Message] = []
 
@@ -95,3 +100,127 @@ async def test_only_http_is_served() -> None:
         app = cast("AsgiApp", config.app)
         await app({"type": "websocket"}, receive, send)
         assert sent == [{"type": "websocket.close", "code": 1000}]
+
+
+# --- the end -----------------------------------------------------------------------------
+
+
+class Client:
+    """One connection that is kept."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def ask(self, data: bytes) -> Answer:
+        self.writer.write(data)
+        return await self.answer()
+
+    async def answer(self) -> Answer:
+        received = b""
+        while (parsed := parse(received)) is None:
+            piece = await asyncio.wait_for(self.reader.read(65536), 10.0)
+            assert piece, "closed before the answer"
+            received += piece
+        return parsed[0]
+
+    async def is_closed(self) -> bool:
+        return await asyncio.wait_for(self.reader.read(1), 10.0) == b""
+
+
+@asynccontextmanager
+async def client(port: int) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+
+
+IN_LANE = request("POST", "/iris/predict", BODY)
+BESIDE_IT = request("GET", "/iris/predict/test")
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0)
+
+
+async def test_a_server_that_is_told_to_stop_answers_on_and_says_close() -> None:
+    async with (
+        open_gateway(FLOWER) as gateway,
+        running(gateway) as (server, port),
+        client(port) as one,
+        client(port) as other,
+    ):
+        assert (await one.ask(IN_LANE)).header("connection") is None
+        assert (await other.ask(BESIDE_IT)).header("connection") is None
+        server.should_exit = True
+        await until(lambda: server._serving.draining)
+        for kept, data in ((one, IN_LANE), (other, BESIDE_IT)):
+            answer = await kept.ask(data)
+            assert (answer.status, answer.header("connection")) == (200, "close")
+            assert await kept.is_closed()
+
+
+async def test_a_new_connection_is_still_answered_while_clients_hear_of_the_stop() -> None:
+    async with (
+        open_gateway(FLOWER) as gateway,
+        running(gateway) as (server, port),
+        client(port) as kept,
+    ):
+        await kept.ask(IN_LANE)
+        server.should_exit = True
+        await until(lambda: server._serving.draining)
+        async with client(port) as new:
+            assert (await new.ask(IN_LANE)).header("connection") == "close"
+            assert await new.is_closed()
+        await kept.ask(IN_LANE)
+
+
+async def test_requests_under_way_are_answered_before_the_end() -> None:
+    clock = ManualClock()
+    async with (
+        open_gateway(LATE, clock=clock) as gateway,
+        running(gateway) as (server, port),
+        client(port) as lane,
+        client(port) as beside,
+    ):
+        lane.writer.write(request("POST", "/slow/predict", BODY))
+        beside.writer.write(request("POST", "/slow/predict/an-id", BODY))
+        await until(lambda: gateway.in_flight == 2)
+        server.should_exit = True
+        await until(lambda: server._serving.draining)
+        clock.advance(30.0)
+        for one in (lane, beside):
+            answer = await one.answer()
+            assert (answer.status, answer.header("connection")) == (504, "close")
+
+
+# --- sockets that come and go ------------------------------------------------------------
+
+
+async def test_connections_to_an_adopted_socket_are_answered_until_it_is_released() -> None:
+    async with open_gateway(FLOWER) as gateway, running(gateway) as (server, _):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            async with client(port) as waiting:  # the kernel has it, nobody accepts it
+                waiting.writer.write(IN_LANE)
+                await server.adopt(1, other)
+                await server.adopt(1, other)
+                assert (await waiting.answer()).status == 200
+                server.release(1)
+                server.release(1)
+                assert (await waiting.ask(IN_LANE)).status == 200  # what it has it keeps
+            async with client(port) as next_one:  # the socket listens on, for its own worker
+                next_one.writer.write(IN_LANE)
+                await server.adopt(1, other)
+                assert (await next_one.answer()).status == 200
+
+
+async def test_a_server_that_stops_adopts_nothing() -> None:
+    async with open_gateway(FLOWER) as gateway, running(gateway) as (server, _):
+        server.should_exit = True
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            await server.adopt(1, other)
+        assert server._adopted == {}

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import ModelFileError, SpecError
-from penstock.gateway.serving import bare_model, open_served, read_served, reserved_words
+from penstock.gateway.serving import (
+    Served,
+    open_served,
+    plan_of_model,
+    read_served,
+    reserved_words,
+    served_by,
+)
 from penstock.spec.problems import Problem
 from tests.gateway.opening import EXAMPLE, MODELS
 
@@ -16,6 +23,12 @@ def written(folder: Path, text: str) -> Path:
     path = folder / "spec.yaml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def bare_model(
+    path: Path, *, labels: str | None = None, sample: tuple[list[float], ...] | None = None
+) -> Served:
+    return served_by(plan_of_model(path, labels=labels, sample=sample), {})
 
 
 def iris(folder: Path, routes: str, more: str = "") -> Path:
@@ -112,7 +125,8 @@ class TestBareModels:
     def test_is_called_as_its_file(self, file: str, name: str) -> None:
         served = bare_model(Path(file))
         assert served.spec.default == name
-        assert list(served.spec.routes) == list(served.spec.models) == [name]
+        assert list(served.spec.routes) == [name]
+        assert list(served.spec.models) == [f"{name[:59]}.onnx"]
         assert name not in reserved_words()
 
     async def test_is_served(self) -> None:

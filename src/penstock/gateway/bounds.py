@@ -38,21 +38,21 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds.
 
     Args:
-        max_body_bytes: the largest body.
         options: uvicorn's own.
 
     Attributes:
+        max_body_bytes: the largest body, as it is when the request's head is whole.
         in_head: the first head, or one that has begun, is not whole yet.
     """
 
-    def __init__(self, max_body_bytes: int, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(**options)
+        self.max_body_bytes = 0
         self.in_head = True
         self._head_begins = False
         self._head_bytes = 0
         self._is_chunked = False
         self._chunked_bytes = 0
-        self._max_chunked_bytes = MAX_HEAD_BYTES + 2 * max_body_bytes
         self._under_way: Any = None
         self._phase: Phase = ("", None)
         self._phase_since_s = 0.0
@@ -68,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._is_chunked:  # chunks of a byte, and trailers, are as large as their framing
             self._chunked_bytes += len(data)
-            if self._chunked_bytes > self._max_chunked_bytes:
+            if self._chunked_bytes > MAX_HEAD_BYTES + 2 * self.max_body_bytes:
                 self.transport.close()
         if self.in_head and not self._head_begins:  # what has only just begun is counted from now
             self._head_bytes += len(data)

@@ -8,10 +8,12 @@ from typing import Any, Final, Protocol, TypeAlias, final
 import msgspec
 
 from penstock.core.errors import (
+    ChangeRefused,
     FanOutFailed,
     MethodNotAllowed,
     RequestError,
     ServingError,
+    Unauthorized,
     Unavailable,
 )
 from penstock.gateway.status import status_of
@@ -55,16 +57,20 @@ class Exchange:
 
     Attributes:
         answered: whether an answer is on its way.
+        counted: its error has been counted as its route's.
+        peer: the client's address, where it is known.
         lingers: a body is refused that has not been read: the connection is to be closed, but not
             before the client has had a chance to read why.
     """
 
     __slots__ = (
         "answered",
+        "counted",
         "headers",
         "lingers",
         "method",
         "path",
+        "peer",
         "query",
         "receive",
         "request_id",
@@ -92,22 +98,30 @@ class Exchange:
         self.request_id = request_id
         self.started_s = started_s
         self.answered = False
+        self.counted = False
         self.lingers = False
+        self.peer = ""
 
     async def answer(
-        self, status: int, content: bytes, *headers: Header, ends: bool = True
+        self,
+        status: int,
+        content: bytes,
+        *headers: Header,
+        content_type: Header = _JSON,
+        ends: bool = True,
     ) -> None:
         """Send the answer.
 
         Args:
             status: of HTTP.
-            content: JSON.
+            content: JSON, unless another type is given.
             headers: beside content type, content length and request id.
+            content_type: as a header.
             ends: False to keep the exchange open after the whole content has been sent.
         """
         self.answered = True
         all_headers = (
-            _JSON,
+            content_type,
             (b"content-length", b"%d" % len(content)),
             (b"x-request-id", self.request_id.encode()),
             *headers,
@@ -127,6 +141,8 @@ class Exchange:
             headers.append((b"retry-after", b"%d" % error.retry_after_s))
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if isinstance(error, Unauthorized):
+            headers.append((b"www-authenticate", b"Bearer"))
         if self.lingers:
             headers.append(_CLOSE)
         content = encode_json({"error": error_body(error, self.request_id)})
@@ -147,7 +163,8 @@ def over_asgi(send: Send) -> Respond:
 def error_body(error: ServingError, request_id: str) -> dict[str, object]:
     """Return what the plain face says of an error.
 
-    `path` is the place in the body, `causes` the failed arms of a fan-out.
+    `path` is the place in the body, `causes` the failed arms of a fan-out, `problems` all reasons
+    why a change is refused.
     """
     body: dict[str, object] = {
         "code": error.code,
@@ -156,6 +173,8 @@ def error_body(error: ServingError, request_id: str) -> dict[str, object]:
     }
     if isinstance(error, RequestError) and error.path is not None:
         body["path"] = error.path
+    if isinstance(error, ChangeRefused):
+        body["problems"] = list(error.problems)
     if isinstance(error, FanOutFailed):
         body["causes"] = {
             arm: {"code": cause.code, "message": cause.message}

@@ -14,21 +14,21 @@ both ways to the same answers.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penstock.core.drive import Driven
-from penstock.core.errors import BodyTooSlow
-from penstock.gateway.app import Gateway
+from penstock.core.errors import BodyTooSlow, ServingError, UnknownRoute
+from penstock.core.families import CONNECTIONS_GIVEN_UP, EDGE_ERRORS, SHEDS
 from penstock.gateway.body import BODY_TIMEOUT_S, ClientGone
 from penstock.gateway.bounds import BoundedProtocol, Phase
 from penstock.gateway.decode import LARGE_BYTES
 from penstock.gateway.exchange import Exchange, Headers, Message
+from penstock.gateway.gateway import Gateway, Serving
 from penstock.gateway.paths import Handler
-from penstock.gateway.plain import Lane
 
 _MOST_DIGITS: Final = len(str(LARGE_BYTES))
 _JSON_TYPES: Final = frozenset({None, b"application/json", b"application/json; charset=utf-8"})
@@ -39,33 +39,35 @@ class LaneProtocol(BoundedProtocol):
     """uvicorn's protocol, bounded, with the fast lane.
 
     Args:
-        gateway: what is served.
+        serving: tells what is served.
         options: uvicorn's own.
     """
 
-    def __init__(self, gateway: Gateway, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
-        super().__init__(gateway.graph.limits.max_body_bytes, **options)
-        self._gateway = gateway
-        self._lane_bytes = min(LARGE_BYTES, gateway.graph.limits.max_body_bytes)
+    def __init__(self, serving: Serving, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(**options)
+        self.serving = serving
 
     def on_headers_complete(self) -> None:
         """Take the lane where the request is of the plainest kind, else uvicorn's way."""
-        lane = self._gateway.lane.get(self.url)
+        gateway = self.serving.serves
         cycle: Any = self.cycle
-        if lane is not None and (cycle is None or cycle.response_complete):
+        if self.url in gateway.lane and (cycle is None or cycle.response_complete):
             headers = dict(self.headers)
-            if self._is_plain(headers):
+            if self._is_plain(headers, gateway.lane_bytes):
                 self.in_head = False
-                self.cycle = LaneCycle(self, lane, headers)  # type: ignore[assignment]
+                self.cycle = LaneCycle(self, headers)  # type: ignore[assignment]
                 return
+        self.max_body_bytes = gateway.graph.limits.max_body_bytes
         super().on_headers_complete()
+        if self.serving.draining:
+            self.cycle.keep_alive = False
 
-    def _is_plain(self, headers: Mapping[bytes, bytes]) -> bool:
+    def _is_plain(self, headers: Mapping[bytes, bytes], most_bytes: int) -> bool:
         length = headers.get(b"content-length", b"")
         return (
             length.isdigit()
             and len(length) <= _MOST_DIGITS
-            and int(length) <= self._lane_bytes
+            and int(length) <= most_bytes
             and headers.get(b"content-type") in _JSON_TYPES
             and _NOT_HERE.isdisjoint(headers)
             and self.parser.get_method() == b"POST"
@@ -74,9 +76,9 @@ class LaneProtocol(BoundedProtocol):
             and (self.limit_concurrency is None or len(self.connections) < self.limit_concurrency)
         )
 
-    def serve(self, exchange: Exchange, answer: Handler) -> None:
+    def serve(self, gateway: Gateway, exchange: Exchange, answer: Handler) -> None:
         """Answer a request without a Task."""
-        driven = Driven(self._gateway.guarded(exchange, answer))
+        driven = Driven(gateway.guarded(exchange, answer))
         if driven.start():
             self._ended(driven)
         else:
@@ -87,6 +89,16 @@ class LaneProtocol(BoundedProtocol):
         if driven.error is not None:
             traceback.print_exception(driven.error)
             self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; counted, as it reaches no gateway."""
+        self.serving.serves.graph.measures.count(EDGE_ERRORS, "400")
+        super().send_400_response(msg)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        if app is not self.app:  # there are too many connections: uvicorn answers 503 itself
+            self.serving.serves.graph.measures.count(SHEDS, "connections", "overloaded")
+        super()._start_asgi_task(cycle, app)
 
     def lane_ended(self) -> None:
         """Go on after an answer; the sweep sees to idle connections, in place of a timer."""
@@ -104,6 +116,7 @@ class LaneProtocol(BoundedProtocol):
 
     def give_up(self, phase: Phase) -> None:
         """Close the connection; one that kept its body back is told so."""
+        self.serving.serves.graph.measures.count(CONNECTIONS_GIVEN_UP, phase[0])
         if phase[0] == "body":
             cycle: Any = self.cycle
             cycle.refuse(BodyTooSlow(BODY_TIMEOUT_S))
@@ -116,13 +129,11 @@ class LaneCycle:
 
     Args:
         protocol: whose exchange it is.
-        lane: answers and records it.
         headers: by lower-case name.
     """
 
     __slots__ = (
         "_exchange",
-        "_lane",
         "_protocol",
         "_served",
         "body",
@@ -133,9 +144,9 @@ class LaneCycle:
         "response_complete",
     )
 
-    def __init__(self, protocol: LaneProtocol, lane: Lane, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, protocol: LaneProtocol, headers: dict[bytes, bytes]) -> None:
         self._protocol = protocol
-        self._lane = lane
+        serving = protocol.serving
         self._exchange = Exchange(
             "POST",
             protocol.url.decode("ascii"),
@@ -144,12 +155,12 @@ class LaneCycle:
             self._receive,
             self._respond,
             "",
-            protocol._gateway.graph.clock.now_s(),  # noqa: SLF001 - they are one thing in two parts
+            serving.serves.graph.clock.now_s(),
         )
         self._served = False
         self.body = b""
         self.more_body = True
-        self.keep_alive: bool = protocol.parser.should_keep_alive()
+        self.keep_alive: bool = protocol.parser.should_keep_alive() and not serving.draining
         self.disconnected = False
         self.response_complete = False
         self.message_event = self  # uvicorn's protocol sets it when something has come
@@ -159,24 +170,37 @@ class LaneCycle:
         if self._served or (self.more_body and not self.disconnected):
             return
         self._served = True
-        self._protocol.serve(self._exchange, self._gone if self.more_body else self._answer)
+        self._serve(self._gone if self.more_body else self._answer)
 
     def refuse(self, error: BodyTooSlow) -> None:
         """Say why the connection is about to be closed."""
         self._served = True
         self.keep_alive = False
-        self._protocol.serve(self._exchange, partial(self._refused, error=error))
+        self._serve(partial(self._refused, error))
 
-    def _answer(self, exchange: Exchange) -> Awaitable[None]:
-        return self._lane.answer(exchange, self.body)
+    def _serve(self, answer: Callable[[Gateway, Exchange], Awaitable[None]]) -> None:
+        """Have the generation answer that serves now: while the body came it may have changed."""
+        gateway = self._protocol.serving.serves
+        self._protocol.serve(gateway, self._exchange, partial(answer, gateway))
 
-    async def _gone(self, exchange: Exchange) -> None:
-        self._lane.record(exchange, None)
+    def _answer(self, gateway: Gateway, exchange: Exchange) -> Awaitable[None]:
+        lane = gateway.lane.get(self._protocol.url)
+        if lane is None:  # its route has been taken away
+            return self._refused(UnknownRoute(exchange.path), gateway, exchange)
+        return lane.answer(exchange, self.body)
+
+    async def _gone(self, gateway: Gateway, exchange: Exchange) -> None:
+        self._record(gateway, None)
         raise ClientGone
 
-    async def _refused(self, exchange: Exchange, error: BodyTooSlow) -> None:
-        self._lane.record(exchange, error)
+    async def _refused(self, error: ServingError, gateway: Gateway, exchange: Exchange) -> None:
+        self._record(gateway, error)
         raise error
+
+    def _record(self, gateway: Gateway, error: ServingError | None) -> None:
+        lane = gateway.lane.get(self._exchange.path.encode())
+        if lane is not None:
+            lane.record(self._exchange, error)
 
     async def _receive(self) -> Message:
         return {"type": "http.disconnect"}  # the body has been handed over; nothing else will come

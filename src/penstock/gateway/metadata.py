@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-from penstock.core.errors import NoLabels, ServingError
+import msgspec
+
+from penstock.core.errors import NoLabels, NotReady, ServingError
 from penstock.core.predictor import Description, TensorSpec
-from penstock.core.values import AnswerKind, Array, InferenceResponse
+from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
 from penstock.gateway.answers import arm_error, as_json, by_row
 from penstock.graph.node import Route
 
@@ -15,6 +17,30 @@ Json: TypeAlias = Any
 SAMPLE_DECIMALS: Final = 8
 
 _BY_ARM: Final = (AnswerKind.KEYED, AnswerKind.BINARY)
+
+
+async def sampled(route: Route, request_id: str, deadline_s: float) -> Route:
+    """Return a route with the answer to its sample, predicted now where a remote model is behind.
+
+    Raises:
+        NotReady: what the remote model takes is not known yet.
+        ServingError: it has no answer to its sample.
+    """
+    if not route.description.known:
+        raise NotReady(f"route {route.name}")
+    sample = route.description.sample
+    if route.sampler is None or route.sample_answer is not None or sample is None:
+        return route
+    request = InferenceRequest(request_id, route.name, {"sample": sample}, deadline_s, seed=0)
+    return msgspec.structs.replace(route, sample_answer=await route.sampler(request))
+
+
+def is_whole(answer: InferenceResponse | None) -> bool:
+    """Tell whether every part of an answer is there, so that it may be kept."""
+    return answer is not None and not any(
+        isinstance(arm, ServingError) or (arm.arms and not is_whole(arm))
+        for arm in answer.arms.values()
+    )
 
 
 def metadata(route: Route) -> dict[str, Json]:
@@ -38,8 +64,11 @@ def labels(route: Route) -> dict[str, str]:
     """Return the class names by column.
 
     Raises:
+        NotReady: a remote model has not told yet.
         NoLabels: the route's model has none.
     """
+    if not route.description.known:
+        raise NotReady(f"route {route.name}")
     names = route.description.labels
     if not names:
         raise NoLabels(f"route {route.name}")
@@ -109,7 +138,7 @@ def _prediction(description: Description, answer: InferenceResponse | None, tell
         return _of_answer(answer, tell)
     if description.arms:
         return _agreed({arm: _prediction(d, None, tell) for arm, d in description.arms.items()})
-    return tell(description.outputs[0])
+    return tell(description.outputs[0]) if description.outputs else None  # a remote one's
 
 
 def _of_answer(answer: InferenceResponse, tell: Any) -> Json:  # noqa: ANN401

@@ -22,7 +22,7 @@ MOST_NAMED: Final = 20
 COMING: Final = frozenset(
     {"admin", "dashboard", "docs", "feedback", "job", "metrics", "openapi.json", "v1", "v2"}
 )
-"""First words of paths that later versions serve: kept free from the start."""
+"""First words of paths at the root that are no route's; later versions serve most of them."""
 
 
 @final

@@ -21,17 +21,17 @@ from penstock.gateway.body import ReadingBudget, read_body
 from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.fields import FieldReader
-from penstock.gateway.metadata import labels, metadata
+from penstock.gateway.headers import seed, timeout_ms
+from penstock.gateway.metadata import is_whole, labels, metadata, sampled
 from penstock.gateway.paths import PathTable
-from penstock.gateway.recording import Recording
+from penstock.gateway.recording import Recording, RouteEnds
+from penstock.gateway.tracing import RequestTracer
 from penstock.graph.build import input_of
 from penstock.graph.node import Route, arm_healths, is_healthy, nested_health
 from penstock.graph.open import Graph
 
 HEALTH_TIMEOUT_S: Final = 1.0
 """How long `/health/all` waits for an arm."""
-
-MAX_TIMEOUT_MS: Final = 86_400_000.0
 
 BodyHandler: TypeAlias = Callable[[Exchange, bytes], Awaitable[None]]
 
@@ -58,11 +58,22 @@ class FaceTools:
         graph: what is open.
         apart: decodes large bodies.
         seeds: makes a seed for each request.
+        tracer: makes spans; None where nothing is traced.
     """
 
-    __slots__ = ("apart", "budget", "clock", "faults", "graph", "new_seed", "now_s", "recorder")
+    __slots__ = (
+        "apart", "budget", "clock", "faults", "graph", "measures", "new_seed", "now_s", "recorder",
+        "tracer",
+    )  # fmt: skip
 
-    def __init__(self, graph: Graph, apart: ApartDecoder, seeds: SeedSource) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        apart: ApartDecoder,
+        seeds: SeedSource,
+        *,
+        tracer: RequestTracer | None = None,
+    ) -> None:
         self.faults = graph.faults
         self.graph = graph
         self.apart = apart
@@ -70,7 +81,9 @@ class FaceTools:
         self.clock: Clock = graph.clock
         self.now_s = graph.clock.now_s
         self.new_seed = seeds.new_seed
+        self.measures = graph.measures
         self.recorder = graph.recorder
+        self.tracer = tracer
 
 
 @final
@@ -95,6 +108,10 @@ class PlainRoute:
         self._input = rows.name
         self._decoder = BodyDecoder(rows, fields.body_keys, limits.max_rows)
         self._read_fields = fields.read if fields.names else None
+        self._traced = tools.tracer is not None
+        self._ends = RouteEnds(
+            route.name, tools.clock, tools.measures, recorder=tools.recorder, tracer=tools.tracer
+        )
 
     def serve_at(self, table: PathTable, prefix: str) -> None:
         """Put the endpoints into the table, below `prefix`."""
@@ -131,12 +148,9 @@ class PlainRoute:
             raise
         await self.predict_body(exchange, body, added, labelled=labelled)
 
-    def _recording(self, exchange: Exchange) -> Recording:
-        return Recording(self._tools.recorder, self._tools.clock, self._name, exchange)
-
     def record_unread(self, exchange: Exchange, error: BaseException | None) -> None:
         """Record an exchange whose body never came whole; None where the client has gone."""
-        self._recording(exchange).end(error)
+        Recording(self._ends, exchange).end(error)
 
     async def predict_body(
         self,
@@ -148,7 +162,7 @@ class PlainRoute:
     ) -> None:
         """Answer a body that has been read; it is at most as large as it may be."""
         tools = self._tools
-        with self._recording(exchange) as record:
+        with Recording(self._ends, exchange) as record:
             deadline_s = self._deadline_s(exchange)
             if not body and b"upgrade" in exchange.headers:
                 raise InvalidHeader("upgrade", "followed here: send plain HTTP/1.1 without it")
@@ -156,8 +170,7 @@ class PlainRoute:
                 rows, fields = await tools.apart.decode(self._decoder, body, deadline_s)
             else:
                 rows, fields = self._decoder.decode(body)
-            request = self._request(exchange, rows, fields, deadline_s, labelled)
-            record.request = request
+            request = self._request(record, rows, fields, deadline_s, labelled)
             response = await self._predict(request)
             if response.arms:
                 tools.faults.report_arms(exchange.request_id, response.arms)
@@ -180,10 +193,9 @@ class PlainRoute:
         labelled: bool,
     ) -> None:
         """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
-        with self._recording(exchange) as record:
+        with Recording(self._ends, exchange) as record:
             deadline_s = self._deadline_s(exchange)
-            request = self._request(exchange, self._sample(), NO_FIELDS, deadline_s, labelled)
-            record.request = request
+            request = self._request(record, self._sample(), NO_FIELDS, deadline_s, labelled)
             response = await self._predict(request)
             content = encode(response, added)
             if content is None:
@@ -206,21 +218,26 @@ class PlainRoute:
 
     def _request(
         self,
-        exchange: Exchange,
+        record: Recording,
         rows: Array,
         body_fields: Mapping[str, FieldValue],
         deadline_s: float,
         labelled: bool,
     ) -> InferenceRequest:
-        return InferenceRequest(
+        exchange = record.exchange
+        given = exchange.headers.get
+        told, trace = given(b"x-penstock-seed"), given(b"traceparent")
+        request = record.request = InferenceRequest(
             exchange.request_id,
             self._name,
             {self._input: rows},
             deadline_s,
-            self._tools.new_seed(),
+            self._tools.new_seed() if told is None else seed(told),
             labelled,
             self._read_fields(exchange, body_fields) if self._read_fields else NO_FIELDS,
+            "" if trace is None and not self._traced else record.traceparent(trace),
         )
+        return request
 
     def _deadline_s(self, exchange: Exchange) -> float:
         asked = exchange.headers.get(b"x-timeout-ms")
@@ -229,8 +246,11 @@ class PlainRoute:
         return exchange.started_s + min(self._timeout_s, timeout_ms(asked) / 1000)
 
     async def metadata(self, exchange: Exchange) -> None:
-        """`GET /metadata`."""
-        await exchange.answer_json(metadata(self._route))
+        """`GET /metadata`; of a route with a remote model its sample is predicted now, and kept."""
+        route = await sampled(self._route, exchange.request_id, self._deadline_s(exchange))
+        if is_whole(route.sample_answer):
+            self._route = route
+        await exchange.answer_json(metadata(route))
 
     async def labels(self, exchange: Exchange) -> None:
         """`GET /label`."""
@@ -275,18 +295,3 @@ WITH_ID: Final = (
 def first_words() -> frozenset[str]:
     """Return the first word of every path of this face: at the root, no route may have it."""
     return frozenset(path.split("/")[1] for _, path, _ in (*FIXED, *WITH_ID))
-
-
-def timeout_ms(text: bytes) -> float:
-    """Return what the header `x-timeout-ms` says, in milliseconds.
-
-    Raises:
-        InvalidHeader: not a number of milliseconds above 0 and up to a day.
-    """
-    try:
-        value = -1.0 if b"_" in text else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= MAX_TIMEOUT_MS:
-        raise InvalidHeader("x-timeout-ms", "a number of milliseconds above 0, at most a day's")
-    return value

@@ -1,17 +1,25 @@
-"""Running the gateway on uvicorn."""
+"""Running the gateway on uvicorn: listening, draining, stopping.
+
+    SIGTERM   answers say `connection: close`, readiness fails, new connections are still taken
+    + grace   no new connections; idle ones are closed, requests under way end
+    + drain   what still has not ended is cancelled
+
+A connection that has been told so is closed by its client between two requests; one that is closed
+by the server may be losing a request that is on its way.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from functools import partial
-from typing import Final, cast, final
+from typing import Any, Final, cast, final
 
 import uvicorn
 
-from penstock.gateway.app import Gateway
 from penstock.gateway.bounds import KEEP_ALIVE_S, sweep_every
 from penstock.gateway.exchange import Receive, Scope, Send
+from penstock.gateway.gateway import Serving
 from penstock.gateway.lane import LaneProtocol
 
 MAX_CONNECTIONS: Final = 4096
@@ -19,13 +27,28 @@ MAX_CONNECTIONS: Final = 4096
 
 BACKLOG: Final = 2048
 SWEEP_S: Final = 1.0
+GRACE_S: Final = 1.0
+"""How long clients have, after the server has been told to stop, to hear of it."""
+
 DRAIN_S: Final = 30
-"""How long requests under way may take to end after the server has been told to stop."""
+"""How long requests under way may take to end after that."""
+
+POLL_S: Final = 0.02
 
 
 @final
 class Server(uvicorn.Server):
-    """uvicorn's server with the sweep."""
+    """uvicorn's server with the sweep, an orderly end, and sockets to come and go.
+
+    Args:
+        config: uvicorn's.
+        serving: tells what is served.
+    """
+
+    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
+        super().__init__(config)
+        self._serving = serving
+        self._adopted: dict[int, asyncio.Server] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, and sweeping."""
@@ -33,42 +56,77 @@ class Server(uvicorn.Server):
         sweeping = sweep_every(SWEEP_S, self.server_state.connections)
         self._sweeping = asyncio.ensure_future(sweeping)
 
+    async def adopt(self, index: int, listening: socket.socket) -> None:
+        """Take connections from another worker's socket too, while that worker is down."""
+        if index in self._adopted or self.should_exit:
+            return
+        loop = asyncio.get_running_loop()
+        own = listening.dup()
+        self._adopted[index] = await loop.create_server(self._protocol, sock=own)
+
+    def release(self, index: int) -> None:
+        """Leave another worker's socket to it again."""
+        server = self._adopted.pop(index, None)
+        if server is not None:
+            server.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(
+            config=self.config, server_state=self.server_state, app_state={}, _loop=None
+        )
+        return made
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop sweeping, drain, stop."""
+        """Have clients close their connections, then stop listening, drain, stop."""
+        await self._tell_clients()
         self._sweeping.cancel()
+        for index in list(self._adopted):
+            self.release(index)
         await super().shutdown(sockets)
         self._captured_signals.clear()  # else uvicorn raises them anew: no orderly end, no status 0
+
+    async def _tell_clients(self) -> None:
+        self._serving.draining = True
+        connections: set[Any] = self.server_state.connections
+        for connection in connections:
+            if connection.cycle is not None:
+                connection.cycle.keep_alive = False
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + GRACE_S
+        while connections and loop.time() < until_s and not self.force_exit:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(POLL_S)
 
 
 @final
 class _HttpOnly:
     """The gateway, whose life somebody else looks after, and a no to all that is not HTTP."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._gateway(scope, receive, send)
+            await self._serving.serves(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
 
-def server_for(gateway: Gateway) -> Server:
-    """Return a server for an open gateway; it is given its listening sockets when it is run."""
+def server_for(serving: Serving) -> Server:
+    """Return a server; it is given its listening sockets when it is run."""
     config = uvicorn.Config(
-        _HttpOnly(gateway),
+        _HttpOnly(serving),
         loop="uvloop",
-        http=cast("type[asyncio.Protocol]", partial(LaneProtocol, gateway)),
+        http=cast("type[asyncio.Protocol]", partial(LaneProtocol, serving)),
         ws="none",
         lifespan="off",
         proxy_headers=False,
         server_header=False,
         access_log=False,
-        log_level="warning",
+        log_config=None,  # what it says comes into our log
         limit_concurrency=MAX_CONNECTIONS,
         backlog=BACKLOG,
         timeout_keep_alive=int(KEEP_ALIVE_S),
         timeout_graceful_shutdown=DRAIN_S,
     )
-    return Server(config)
+    return Server(config, serving)

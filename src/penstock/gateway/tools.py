@@ -1,0 +1,72 @@
+"""What the gateways of one process have in common, whatever their generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, final
+
+from msgspec import Struct
+
+from penstock.core.clock import Clock
+from penstock.core.ids import IdSource, SeedSource
+from penstock.gateway.admin import admin_token
+from penstock.gateway.decode import ApartDecoder
+from penstock.gateway.operator import Operator
+from penstock.gateway.tracing import RequestTracer
+
+NO_ENVIRONMENT: Final[Mapping[str, str]] = {}
+
+
+@final
+class Draining:
+    """Whether the process is about to stop.
+
+    Attributes:
+        is_so: new requests are still answered, and are not welcome.
+    """
+
+    def __init__(self) -> None:
+        self.is_so = False
+
+
+class GatewayTools(Struct, frozen=True):
+    """What a gateway works with.
+
+    Attributes:
+        ids: makes request ids.
+        seeds: makes the seeds of requests.
+        apart: decodes large bodies.
+        draining: whether the process is about to stop.
+        operator: does what operators ask for; None where nobody can be asked.
+        token: what operators have to bring; None where there are no admin endpoints.
+        tracer: makes spans; None where nothing is traced.
+    """
+
+    ids: IdSource
+    seeds: SeedSource
+    apart: ApartDecoder
+    draining: Draining
+    operator: Operator | None = None
+    token: bytes | None = None
+    tracer: RequestTracer | None = None
+
+
+def tools_for(
+    clock: Clock,
+    *,
+    operator: Operator | None = None,
+    environment: Mapping[str, str] = NO_ENVIRONMENT,
+    tracer: RequestTracer | None = None,
+) -> GatewayTools:
+    """Return a gateway's tools, all of the machine's own randomness.
+
+    Args:
+        clock: tells the time.
+        operator: does what operators ask for, if anybody does.
+        environment: may hold the admin token.
+        tracer: makes spans, if anything is traced.
+    """
+    token = None if operator is None else admin_token(environment)
+    return GatewayTools(
+        IdSource(), SeedSource(), ApartDecoder(clock), Draining(), operator, token, tracer
+    )
