@@ -1,0 +1,1 @@
+"""Workers, generations, the overlay and the control socket: what operates a server."""

@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.core.errors import ChangeRefused, SpecError
+from penstock.supervisor.crew import Alone
+from penstock.supervisor.draft import PlanSource
+from penstock.supervisor.reports import REFRESH_S
+from penstock.supervisor.state import NoState, open_state
+from penstock.supervisor.supervisor import MAX_WAITING, Supervisor
+from penstock.supervisor.watch import POLL_S
+from tests.supervisor.fakes import (
+    SPEC,
+    WEIGHT,
+    FakeCrew,
+    FakeWorker,
+    Said,
+    plans_of_file,
+    plans_of_text,
+)
+from tests.support import ManualClock, nothing_loose
+from tests.waiting import until
+
+
+class Server:
+    """A supervisor of fake workers."""
+
+    def __init__(self, folder: Path, plans: PlanSource | None = None, workers: int = 2) -> None:
+        self.path = folder / "penstock.yaml"
+        self.path.write_text(SPEC)
+        self.clock = ManualClock()
+        self.said = Said()
+        self.workers = [FakeWorker(pid) for pid in range(workers)]
+        self.crew = FakeCrew(*self.workers)
+        self.state = open_state(folder / "state")
+        self.supervisor = Supervisor(
+            plans or plans_of_file(self.path),
+            self.crew,
+            self.state,
+            clock=self.clock,
+            log=self.said,
+        )
+
+    @property
+    def generations(self) -> list[int]:
+        return [one.generation for one in self.workers]
+
+    async def look(self) -> None:
+        """Let the file be looked at once, and what follows from it begin."""
+        watch = self.supervisor._watch
+        assert watch is not None
+        looks = watch._looks
+        await self.clock.elapse(POLL_S)
+        await until(lambda: watch._looks > looks)
+        await until(lambda: not self.supervisor._waiting)
+        await until(lambda: self.clock.timers)  # it waits to look again
+
+
+Serving = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture
+async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
+    servers: list[Server] = []
+
+    async def start(plans: PlanSource | None = None, workers: int = 2) -> Server:
+        servers.append(Server(tmp_path, plans, workers))
+        await servers[-1].supervisor.start()
+        return servers[-1]
+
+    async with nothing_loose():
+        yield start
+        for server in servers:
+            await server.supervisor.stop()
+            server.state.close()
+
+
+# --- its life ----------------------------------------------------------------------------
+
+
+async def test_it_starts_its_crew_has_it_open_the_file_and_serve(serving: Serving) -> None:
+    server = await serving()
+    assert server.crew.started == 1
+    assert server.generations == [1, 1]
+    assert server.crew.leader is server.supervisor
+    assert server.supervisor.current().text == SPEC
+
+
+async def test_a_start_that_fails_leaves_nobody(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.path.write_text("nope")
+    with pytest.raises(SpecError):
+        await server.supervisor.start()
+    assert server.crew.stopped == 1
+    assert server.supervisor._tasks == set()
+
+
+async def test_stopping_ends_the_crew_and_gives_up_what_is_under_way(serving: Serving) -> None:
+    server = await serving()
+    server.workers[0].gate = asyncio.get_running_loop().create_future()
+    setting = asyncio.ensure_future(server.supervisor.switch("spare", "off", "anna"))
+    await until(lambda: ("prepare", 2) in server.workers[0].asked)
+    await server.supervisor.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await setting
+    assert server.crew.stopped == 1
+    assert server.generations == [1, 1]
+
+
+async def test_one_worker_in_this_process(tmp_path: Path) -> None:
+    worker, clock = FakeWorker(), ManualClock()
+    crew = Alone(worker, clock)
+    (before,) = crew.members()
+    supervisor = Supervisor(plans_of_text(), crew, NoState("none"), clock=clock, log=Said())
+    await supervisor.start()
+    assert worker.generation == 1
+    (member,) = (await supervisor.status()).workers
+    assert (before.phase, member.phase, member.index) == ("opening", "serving", 0)
+    assert (crew.size, clock.timers) == (1, 0)
+    crew.give_up(0, "no way")
+    await supervisor.stop()
+    assert crew.members()[0].phase == "down"
+
+
+# --- changes -----------------------------------------------------------------------------
+
+
+async def test_a_route_is_switched(serving: Serving) -> None:
+    server = await serving()
+    changed = await server.supervisor.switch("spare", "off", "anna")
+    assert (changed.generation, changed.workers) == (2, 2)
+    assert server.workers[1].serves is not None
+    assert server.workers[1].serves.changes == {"states.spare": "off"}
+
+
+async def test_changes_are_made_one_after_the_other(serving: Serving) -> None:
+    server = await serving()
+    weights = [str(number) for number in range(1, 9)]
+    changes = [
+        server.supervisor.set([("iris/svc", "weight", weight)], "anna") for weight in weights
+    ]
+    changed = await asyncio.gather(*changes)
+    assert sorted(one.generation for one in changed) == list(range(2, 10))
+    verbs = [verb for verb, _ in server.workers[0].asked]
+    assert verbs == ["prepare", "flip"] * 9
+    assert [event.generation for event in server.state.events] == list(range(1, 10))
+
+
+async def test_who_leaves_does_not_stop_the_change(serving: Serving) -> None:
+    server = await serving()
+    gate = server.workers[0].gate = asyncio.get_running_loop().create_future()
+    setting = asyncio.ensure_future(server.supervisor.switch("spare", "off", "anna"))
+    await until(lambda: ("prepare", 2) in server.workers[0].asked)
+    setting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await setting
+    gate.set_result(None)
+    await until(lambda: server.generations == [2, 2])
+
+
+async def test_who_leaves_before_a_refusal_leaves_nothing(serving: Serving) -> None:
+    server = await serving()
+    gate = server.workers[0].gate = asyncio.get_running_loop().create_future()
+    server.workers[0].problems = ("no room",)
+    setting = asyncio.ensure_future(server.supervisor.switch("spare", "off", "anna"))
+    await until(lambda: ("prepare", 2) in server.workers[0].asked)
+    setting.cancel()
+    gate.set_result(None)
+    await until(lambda: not server.supervisor._waiting)
+
+
+async def test_only_so_many_changes_wait(serving: Serving) -> None:
+    server = await serving()
+    gate = server.workers[0].gate = asyncio.get_running_loop().create_future()
+    changes = [
+        asyncio.ensure_future(server.supervisor.switch("spare", state, "anna"))
+        for state in ("on", "off") * (MAX_WAITING // 2)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(ChangeRefused, match="16 changes wait already; try again later"):
+        await server.supervisor.switch("spare", "off", "anna")
+    gate.set_result(None)
+    assert [one.generation for one in await asyncio.gather(*changes)] == list(range(2, 18))
+    await server.supervisor.switch("spare", "observe", "anna")
+
+
+async def test_a_reload_is_refused_with_all_reasons(serving: Serving) -> None:
+    server = await serving()
+    server.path.write_text(SPEC.replace("weight: 60", "weight: sixty").replace("rf: rf", "rf: fr"))
+    with pytest.raises(SpecError) as raised:
+        await server.supervisor.reload("anna")
+    assert len(raised.value.problems) == 2
+    refused = (await server.supervisor.status()).refused
+    assert refused is not None
+    assert (refused.who, refused.cause) == ("anna", "reload")
+    assert refused.problems == raised.value.problems
+    server.path.write_text(SPEC)
+    await server.supervisor.reload("anna")
+    assert (await server.supervisor.status()).refused is None
+
+
+async def test_a_reload_for_a_signal(serving: Serving) -> None:
+    server = await serving()
+    server.supervisor.reload_soon("penstock", "SIGHUP")
+    await until(lambda: server.generations == [2, 2])
+    await until(lambda: server.said.lines)
+    assert server.said.lines == ["info: reloaded (SIGHUP): generation 2, by 2 of 2 workers"]
+
+
+async def test_a_reload_for_a_signal_that_is_refused(serving: Serving) -> None:
+    server = await serving()
+    server.path.write_text("nope")
+    server.supervisor.reload_soon("penstock", "SIGHUP")
+    await until(lambda: server.said.lines)
+    (line,) = server.said.lines
+    assert line.startswith("error: not reloaded (SIGHUP): generation 1 goes on serving [problems: ")
+    assert server.generations == [1, 1]
+
+
+# --- the file ----------------------------------------------------------------------------
+
+
+async def test_a_file_that_changes_is_served(serving: Serving) -> None:
+    server = await serving()
+    await server.look()
+    server.path.write_text(SPEC.replace("60", "70") + "\n")
+    await server.look()
+    assert server.generations == [1, 1]
+    await server.look()
+    await until(lambda: server.generations == [2, 2])
+    assert server.supervisor.current().text == SPEC.replace("60", "70") + "\n"
+
+
+async def test_a_file_that_is_touched_is_not_reloaded(serving: Serving) -> None:
+    server = await serving()
+    server.path.touch()
+    for _ in range(3):
+        await server.look()
+    assert server.generations == [1, 1]
+    assert server.said.lines == []
+
+
+async def test_a_bad_file_is_told_once_and_a_good_one_after_it_is_served(
+    serving: Serving,
+) -> None:
+    server = await serving()
+    server.path.write_text("models: {")
+    for _ in range(4):
+        await server.look()
+    assert len(server.said.lines) == 1
+    assert server.said.has("not reloaded (the file changed): generation 1 goes on serving")
+    server.path.write_text(SPEC + "# mended\n")
+    for _ in range(2):
+        await server.look()
+    await until(lambda: server.generations == [2, 2])
+
+
+async def test_a_fault_does_not_end_the_watching(serving: Serving) -> None:
+    read = plans_of_text().read
+    broken = False
+
+    def reading() -> object:
+        if broken:
+            raise RuntimeError("a fault of ours")
+        return read()
+
+    server = await serving()
+    plans = server.supervisor._succession._plans
+    server.supervisor._succession._plans = PlanSource(
+        reading,  # type: ignore[arg-type]
+        plans.reserved,
+        plans.available,
+        watched=plans.watched,
+    )
+    broken = True
+    server.path.touch()
+    for _ in range(2):
+        await server.look()
+    await until(lambda: server.said.lines)
+    assert server.said.has("not reloaded (the file changed): something went wrong", "of ours")
+    broken = False
+    server.path.write_text(SPEC + "\n")
+    for _ in range(3):
+        await server.look()
+
+
+# --- questions ---------------------------------------------------------------------------
+
+
+async def test_status(serving: Serving) -> None:
+    server = await serving()
+    await server.supervisor.set([("iris/svc", "weight", "5")], "anna")
+    status = await server.supervisor.status()
+    assert (status.generation, status.path) == (2, str(server.path))
+    assert (status.state, status.no_state) == (server.state.folder, "")
+    assert [one.index for one in status.workers] == [0, 1]
+    (active,) = status.active
+    assert (active.path, active.value, active.base, active.who) == (WEIGHT, 5.0, 60, "anna")
+    assert active.time == "2025-06-15T15:06:40.000Z"
+
+
+async def test_history(serving: Serving) -> None:
+    server = await serving()
+    for state in ("off", "on", "off"):
+        await server.supervisor.switch("spare", state, "anna")
+    found = [event.generation for event in await server.supervisor.history()]
+    assert found == [1, 2, 3, 4]
+    for limit, kept in ((2, [3, 4]), (0, []), (9, found), (-1, [])):
+        assert [one.generation for one in await server.supervisor.history(limit)] == kept
+
+
+async def test_reports_of_all_and_of_those_that_ended(serving: Serving) -> None:
+    server = await serving()
+    reports = await server.supervisor.reports()
+    assert [one.report.pid for one in reports.workers] == [0, 1]
+    server.supervisor.departed(0)
+    server.crew.there.pop(0)
+    reports = await server.supervisor.reports()
+    assert [one.report.pid for one in reports.workers] == [1]
+
+
+async def test_several_workers_are_asked_unasked(serving: Serving) -> None:
+    """What one has counted would be lost when it is killed."""
+    server = await serving(plans_of_text())
+    for count in (1, 2, 3):
+        await server.clock.elapse(REFRESH_S)
+        assert server.workers[0].asked.count(("report", 1)) == count
+
+
+async def test_what_a_worker_asks_is_answered(serving: Serving) -> None:
+    server = await serving()
+    answer = await server.supervisor.answer(
+        "switch", {"target": "spare", "state": "off", "who": "admin 10.0.0.7"}
+    )
+    assert answer["ok"].generation == 2
+    assert server.state.events[-1].who == "admin 10.0.0.7"
+    assert "refused" in await server.supervisor.answer("switch", {"target": "spare"})
