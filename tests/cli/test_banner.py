@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from penstock.cli.banner import banner, curl
-from penstock.gateway.app import gateway_of
+from penstock.gateway.gateway import gateway_of
 from penstock.gateway.serving import read_served
 from tests.gateway.asking import ask
 from tests.gateway.opening import CALLABLES, EXAMPLE, open_gateway

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from penstock.core.predictor import Description, OpenModel, TensorSpec
-from penstock.gateway.app import prefixes
+from penstock.gateway.gateway import prefixes
 from penstock.gateway.metadata import shortest
 from penstock.graph.build import input_of
 from penstock.graph.node import Route

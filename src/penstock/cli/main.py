@@ -7,9 +7,14 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from penstock import __version__
+from penstock.cli.operating import add_operating_verbs, operate
 from penstock.core.errors import PenstockError
+
+MAX_WORKERS: Final = 256
+"""Processes of one server."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
     serve.add_argument("--route", help="serve only this route or model, at the root")
+    serve.add_argument(
+        "--workers", type=_workers, default=1, help="processes that serve, one per core (1)"
+    )
+    serve.add_argument(
+        "--state-dir", help="where live changes are kept, and asked for (by spec and port)"
+    )
     serve.add_argument("--labels", help="of a model file: JSON file of class names")
     serve.add_argument("--sample", help="of a model file: rows that it can predict, as JSON")
 
@@ -35,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     explain = verbs.add_parser("explain", help="show the graph of a spec as a tree")
     explain.add_argument("spec", help="a spec (YAML)")
     explain.add_argument("route", nargs="?", help="only this route")
+
+    add_operating_verbs(verbs)
     return top
 
 
@@ -43,6 +56,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
     return port
+
+
+def _workers(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= count <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 to {MAX_WORKERS}")
+    return count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +90,8 @@ def _run(options: argparse.Namespace) -> int:
             from penstock.cli.check import check
 
             return check(options.spec, os.environ)
+        case "switch" | "set" | "history" | "reload" | "status":
+            return operate(options, os.environ)
         case _:
             from penstock.cli.explain import explain
 

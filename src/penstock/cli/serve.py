@@ -1,27 +1,38 @@
-"""`penstock serve SPEC | MODEL.onnx`: the gateway on a port of this machine."""
+"""`penstock serve SPEC_OR_MODEL`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
+import contextlib
 import json
-import os
+import signal
 import socket
 import sys
-import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 
-from penstock.cli.banner import banner
+from penstock.cli.process import Ahead, leave_hanging_models, process
+from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError, SpecError
-from penstock.core.model import MODEL_THREAD
-from penstock.gateway.app import gateway_of
-from penstock.gateway.server import BACKLOG, server_for
-from penstock.gateway.serving import Served, bare_model, read_served
+from penstock.core.log import Log, Says
+from penstock.gateway.server import BACKLOG, DRAIN_S, GRACE_S
+from penstock.gateway.serving import plan_of_model, reserved_words
+from penstock.graph.build import AVAILABLE
+from penstock.spec.read import read_spec, read_text
+from penstock.supervisor.control import ControlServer
+from penstock.supervisor.crew import Alone, Crew
+from penstock.supervisor.draft import PlanSource
+from penstock.supervisor.processes import Processes
+from penstock.supervisor.state import SOCKET_NAME, State, default_folder, open_state
+from penstock.supervisor.supervisor import Supervisor
+
+WORKER: Final = (sys.executable, "-P", "-m", "penstock.cli.worker")
 
 
 class CannotListen(PenstockError):
@@ -39,28 +50,33 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Serve until told to stop; return 0 after a normal stop.
 
     Raises:
-        SpecError, ModelFileError: what is to be served cannot be.
+        SpecError: what is to be served cannot be.
         CannotListen: the address cannot be had.
+        StateInUse, StateCorrupt: the state directory cannot be this server's.
     """
-    served = _served(options, environment)
-    with (
-        _listen(options.host, options.port) as listening,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        status = runner.run(_serve(served, listening, options.host))
-    _leave_hanging_models(status)
-    return status
+    plans = plan_source(options, environment)
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(one) for one in listen(options.host, options.port, options.workers)
+        ]
+        state = open_state(_state_folder(options, environment, sockets[0].getsockname()[1]))
+        stack.callback(state.close)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        serving = _serve_alone if len(sockets) == 1 else _serve_together
+        runner.run(serving(plans, state, sockets, options.host, environment))
+    leave_hanging_models(0)
+    return 0
 
 
-def _leave_hanging_models(status: int) -> None:
-    """End the process here where a model's run never ends: the interpreter would wait for it."""
-    if any(t.name.startswith(MODEL_THREAD) and t.is_alive() for t in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+# --- what is served ----------------------------------------------------------------------
 
 
-def _served(options: argparse.Namespace, environment: Mapping[str, str]) -> Served:
+def plan_source(options: argparse.Namespace, environment: Mapping[str, str]) -> PlanSource:
+    """Return where plans come from: a spec's file, or one model.
+
+    Raises:
+        SpecError: options of the one were given for the other.
+    """
     path = Path(options.what)
     if path.suffix in (".yaml", ".yml"):
         for name in ("labels", "sample"):
@@ -68,10 +84,13 @@ def _served(options: argparse.Namespace, environment: Mapping[str, str]) -> Serv
                 raise SpecError(
                     (f"--{name} is for a model file; in {path} it stands with its model",)
                 )
-        return read_served(path, environment, route=options.route)
-    if options.route is not None:
+        read, watched = partial(read_spec, path, environment), str(path)
+    elif options.route is not None:
         raise SpecError((f"--route is for a spec; {path} is one model",))
-    return bare_model(path, labels=options.labels, sample=_sample(options.sample))
+    else:
+        plan = plan_of_model(path, labels=options.labels, sample=_sample(options.sample))
+        read, watched = partial(read_text, plan.text, {}, path), None
+    return PlanSource(read, reserved_words(), AVAILABLE, options.route, watched)
 
 
 def _sample(text: str | None) -> tuple[Any, ...] | None:
@@ -86,22 +105,113 @@ def _sample(text: str | None) -> tuple[Any, ...] | None:
     return tuple(rows)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Listen before the models are loaded: a taken port is said at once."""
+def _state_folder(
+    options: argparse.Namespace, environment: Mapping[str, str], port: int
+) -> Path | None:
+    if options.state_dir is not None:
+        return Path(options.state_dir)
+    return default_folder(environment, Path(options.what).absolute(), port)
+
+
+# --- where -------------------------------------------------------------------------------
+
+
+def listen(host: str, port: int, workers: int = 1) -> list[socket.socket]:
+    """Return a listening socket for each worker, all of one address.
+
+    They listen before any model is loaded: a taken port is said at once.
+
+    Raises:
+        CannotListen: the address is taken, or not this machine's.
+    """
     try:
         host.encode("idna")  # here already: it would leave an open socket behind
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        if workers == 1:
+            return [socket.create_server((host, port), family=family, backlog=BACKLOG)]
+        with socket.socket(family) as probe:  # not shared: fails where anybody else listens
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            port = probe.getsockname()[1]
+        listening = partial(
+            socket.create_server, (host, port), family=family, backlog=BACKLOG, reuse_port=True
+        )
+        with contextlib.ExitStack() as opened:
+            sockets = [opened.enter_context(listening()) for _ in range(workers)]
+            opened.pop_all()
     except (OSError, UnicodeError) as error:  # a name may be no host name at all
         raise CannotListen(host, port, error) from error
-    return listening
+    return sockets
 
 
-async def _serve(served: Served, listening: socket.socket, host: str) -> int:
-    async with gateway_of(served) as gateway:
-        gc.collect()
-        gc.freeze()  # what has been loaded stays: no collection need look at it again
-        port = listening.getsockname()[1]
-        print(banner(gateway.graph, host, port, alone=served.alone), flush=True)
-        await server_for(gateway).serve(sockets=[listening])
-    return 0
+# --- how ---------------------------------------------------------------------------------
+
+
+async def _serve_alone(
+    plans: PlanSource,
+    state: State,
+    sockets: Sequence[socket.socket],
+    host: str,
+    environment: Mapping[str, str],
+) -> None:
+    """Serve in this process; the supervisor is beside it."""
+    log = Log(SystemClock())
+    operator = Ahead()
+    async with process(environment, index=0, log=log, operator=operator) as alone:
+        crew = Alone(alone, SystemClock())
+        async with _supervised(plans, state, crew, log) as supervisor:
+            operator.supervisor = supervisor
+            alone.settle()
+            alone.announce(host, sockets[0].getsockname()[1])
+            await alone.server.serve(sockets=list(sockets))
+
+
+async def _serve_together(
+    plans: PlanSource,
+    state: State,
+    sockets: Sequence[socket.socket],
+    host: str,
+    environment: Mapping[str, str],
+) -> None:
+    """Lead workers that serve, each in a process of its own."""
+    del host, environment  # the workers have both
+    log = Log(SystemClock())
+    crew = Processes(
+        WORKER,
+        [one.fileno() for one in sockets],
+        clock=SystemClock(),
+        log=log,
+        drain_s=GRACE_S + DRAIN_S,
+    )
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with _supervised(plans, state, crew, log):
+        await stopped.wait()
+
+
+@asynccontextmanager
+async def _supervised(
+    plans: PlanSource, state: State, crew: Crew, log: Says
+) -> AsyncIterator[Supervisor]:
+    """Have a crew serve, and take changes from signals and the control socket until left."""
+    clock = SystemClock()
+    supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
+    await supervisor.start()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(
+        signal.SIGHUP, partial(supervisor.reload_soon, who="penstock", cause="SIGHUP")
+    )
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if state.folder is not None:
+                control = ControlServer(supervisor, clock=clock, log=log)
+                try:
+                    await stack.enter_async_context(control.serve(Path(state.folder) / SOCKET_NAME))
+                except OSError as error:
+                    log.warning(f"there is no control socket: {error}")
+            yield supervisor
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        await supervisor.stop()
