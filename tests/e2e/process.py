@@ -12,8 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,12 +31,16 @@ class Serving:
     Attributes:
         process: the server's.
         banner: what it printed before it was up.
+        environment: of the server, and of commands that are to find it.
         port: as its banner says.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], banner: str) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], banner: str, environment: Mapping[str, str]
+    ) -> None:
         self.process = process
         self.banner = banner
+        self.environment = environment
         found = re.search(r"http://[^/ ]*:(\d+)/", banner)
         assert found is not None, banner
         self.port = int(found[1])
@@ -51,6 +56,17 @@ class Serving:
             content = response.read()
             given = tuple((name.lower(), value) for name, value in response.getheaders())
             return Answer(response.status, given, content)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `penstock ...` as its operator would, beside it."""
+        return subprocess.run(
+            [sys.executable, "-m", "penstock", *arguments],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=PATIENCE_S,
+            check=False,
+        )
 
     def connect(self) -> socket.socket:
         """Return a raw connection."""
@@ -72,19 +88,36 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(
-    *arguments: str | Path, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> Iterator[Serving]:
-    """Start `penstock serve ... --port 0`, yield it once it is up, and end it."""
-    command = [sys.executable, "-m", "penstock", "serve", *map(str, arguments), "--port", "0"]
+    """Start `penstock serve ...`, yield it once it is up, and end it.
+
+    What it keeps, it keeps in a folder that is gone afterwards, unless the environment names one.
+    """
+    with tempfile.TemporaryDirectory(prefix="penstock-") as state:
+        around = {**os.environ, "XDG_STATE_HOME": state, **(environment or {})}
+        with _running(arguments, folder, around, port) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def _running(
+    arguments: Sequence[str | Path], folder: Path | None, environment: Mapping[str, str], port: int
+) -> Iterator[Serving]:
+    command = [sys.executable, "-m", "penstock", "serve", *map(str, arguments)]
+    command += ["--port", str(port)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=folder,
-        env={**os.environ, **(environment or {})},
+        env=environment,
     )
     try:
-        yield Serving(process, _banner(process))
+        yield Serving(process, _banner(process), environment)
     finally:
         if process.poll() is None:
             process.kill()

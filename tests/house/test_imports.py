@@ -13,15 +13,18 @@ from tests.house.source import MODULES, ROOT, parsed, relative
 KNOWN_BY = {
     "onnxruntime": {"src/penstock/runtimes/onnx.py"},
     "google": {"src/penstock/runtimes/onnx_file.py"},
+    "httptools": {"src/penstock/runtimes/http_connection.py"},
     "ruamel": {"src/penstock/spec/compose.py", "src/penstock/spec/edit.py"},
     "uvicorn": {
         "src/penstock/gateway/bounds.py",
         "src/penstock/gateway/lane.py",
         "src/penstock/gateway/server.py",
     },
-    "uvloop": {"src/penstock/cli/serve.py"},
+    "uvloop": {"src/penstock/cli/serve.py", "src/penstock/cli/worker.py"},
+    "opentelemetry": {"src/penstock/gateway/tracing.py"},
+    "prometheus_client": {"src/penstock/gateway/metrics.py"},
     "yaml": set[str](),
-    "logging": set[str](),
+    "logging": {"src/penstock/gateway/library_log.py"},
 }
 
 

@@ -81,5 +81,5 @@ def test_base_requirements_are_those_of_the_project() -> None:
 def test_every_base_dependency_is_explained() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     page = (ROOT / "docs" / "design" / "dependencies.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^\| ([a-z][\w.]*) \| ", page, re.MULTILINE)) - {"package"}
+    named = set(re.findall(r"^\| ([a-z][\w.-]*) \| ", page, re.MULTILINE)) - {"package"}
     assert named == {re.split(r"[>=<;]", one)[0] for one in project["dependencies"]}

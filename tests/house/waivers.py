@@ -9,10 +9,10 @@ FILE_LINES: Final = 300
 PATTERN_LINES: Final = 150
 FUNCTION_LINES: Final = 50
 PARAMETERS: Final = 8
-ROOM_FILES: Final = 25
+ROOM_FILES: Final = 28
 
 FILES: Final[Mapping[str, tuple[int, str]]] = {
-    "src/penstock/core/errors.py": (340, "the whole tree of errors is drawn and read in one place"),
+    "src/penstock/core/errors.py": (360, "the whole tree of errors is drawn and read in one place"),
     "src/penstock/patterns/fan_out.py": (340, "the one combinator with several ways to combine"),
     "src/penstock/spec/tree.py": (560, "a declaration of every key; no code"),
 }
