@@ -27,7 +27,7 @@ def test_a_status_as_people_read_it(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_server_that_keeps_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    down = Member(index=1, pid=0, phase="down", started_wall_s=0.0)
+    down = Member(index=1, pid=0, phase="down", started_wall_s=0.0, restarts=1)
     with operated(tmp_path) as operator:
         operator.status_now = Status(
             generation=1,
@@ -41,7 +41,7 @@ def test_a_server_that_keeps_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert main(["status", "--state-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         "no changes: there is no state directory",
-        "worker 1: down since 1970-01-01T00:00:00+00:00",
+        "worker 1: down since 1970-01-01T00:00:00+00:00, restarted once",
     ]
 
 

@@ -284,3 +284,12 @@ def test_a_second_server_does_not_share_the_port_unnoticed(tmp_path: Path, worke
 def test_a_server_of_several_workers_stops_in_order(tmp_path: Path) -> None:
     with operated(tmp_path, 2) as it:
         assert it.server.stop() == 0
+
+
+def test_a_worker_that_somebody_stops_leaves_its_connections_to_a_sibling(tmp_path: Path) -> None:
+    with operated(tmp_path, 2) as it:
+        before = pids(it)
+        os.kill(before[0], signal.SIGTERM)
+        assert it.everywhere() == {MIXED[1]}
+        it.until(lambda: restarts(it) == [1, 0] and it.detail()["workers"][0].get("fresh"))
+        assert it.everywhere() == {MIXED[1]}

@@ -44,6 +44,7 @@ def lines(found: Status) -> Iterator[str]:
 
 def _worker(worker: Member) -> str:
     since = datetime.fromtimestamp(worker.started_wall_s, UTC).isoformat(timespec="seconds")
-    restarts = f", restarted {worker.restarts} times" if worker.restarts else ""
+    times = "once" if worker.restarts == 1 else f"{worker.restarts} times"
+    restarts = f", restarted {times}" if worker.restarts else ""
     process = f" (pid {worker.pid})" if worker.pid else ""
     return f"worker {worker.index}{process}: {worker.phase} since {since}{restarts}"

@@ -7,6 +7,7 @@ to. It ends by SIGTERM, or when the supervisor has gone: nobody could tell it of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -19,10 +20,13 @@ import uvloop
 
 from penstock.cli.process import Ahead, Process, leave_hanging_models, process
 from penstock.core.clock import SystemClock
-from penstock.core.link import Link
+from penstock.core.link import Link, LinkError
 from penstock.core.log import Log
 from penstock.spec.plan import Plan
 from penstock.supervisor.remote import RemoteSupervisor
+
+LEAVING_S: Final = 1.0
+"""How long a worker that ends waits for a sibling to take its connections."""
 
 _FIRST: Final = 0
 
@@ -110,6 +114,13 @@ async def work(index: int, link_fd: int, listening: Sequence[int]) -> None:
             lambda: Link(working.answer, clock=clock, on_lost=lost), sock=ours
         )
         operator.supervisor = RemoteSupervisor(link)
+
+        async def leave() -> None:
+            """Have a sibling take the connections that come to this worker's socket from now on."""
+            with contextlib.suppress(LinkError):
+                await link.call("leaving", timeout_s=LEAVING_S)
+
+        serving.server.on_leaving = leave
         loop.add_signal_handler(signal.SIGTERM, working.stop)
         await working.told.wait()
         if working.listens and not serving.server.should_exit:

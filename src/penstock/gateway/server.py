@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, cast, final
 
@@ -43,12 +44,16 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's.
         serving: tells what is served.
+
+    Attributes:
+        on_leaving: is called before anything else when the server has been told to stop.
     """
 
     def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
         super().__init__(config)
         self._serving = serving
         self._adopted: dict[int, asyncio.Server] = {}
+        self.on_leaving: Callable[[], Awaitable[None]] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, and sweeping."""
@@ -79,6 +84,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Have clients close their connections, then stop listening, drain, stop."""
+        if self.on_leaving is not None:
+            await self.on_leaving()
         await self._tell_clients()
         self._sweeping.cancel()
         for index in list(self._adopted):
