@@ -443,6 +443,11 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "supervisor.supervisor.MAX_WAITING": ("changes that wait; further ones are refused", "changes"),
     "supervisor.remote.CHANGE_TIMEOUT_S": ("time for a change, as a command waits for it", "s"),
+    "supervisor.worker.MOST_MISSED": (
+        "reports that a worker may owe while it opens a generation",
+        "reports",
+    ),
+    "supervisor.remote.REPORT_TIMEOUT_S": ("time for what `/metrics` asks the supervisor", "s"),
     "supervisor.remote.ASK_TIMEOUT_S": ("time for an answer to a command", "s"),
     "supervisor.worker.CALL_TIMEOUT_S": ("time for a worker's answer; then it is replaced", "s"),
     "supervisor.worker.PREPARE_TIMEOUT_S": ("time for a worker to open a generation", "s"),

@@ -218,8 +218,9 @@ async def test_an_answer_that_cannot_be_sent_is_told_so(pair: Pair) -> None:
 async def test_a_payload_that_cannot_be_sent_raises_here(pair: Pair) -> None:
     here, _ = await pair()
 
-    with pytest.raises(TypeError):
-        await here.link.call("x", object(), timeout_s=1)
+    for payload in (object(), "\ud800"):
+        with pytest.raises(LinkFailed, match="cannot be sent"):
+            await here.link.call("x", payload, timeout_s=1)
     assert await here.link.call("y", timeout_s=1) == ["y", None]
 
 

@@ -233,6 +233,12 @@ async def test_a_supervisor_that_does_not_answer(method: str, path: str) -> None
         (b"\xff\xfe\xff", 400, "malformed_body", None),
         (b"[" * 50_000, 400, "malformed_body", None),
         (b'{"changes": NaN}', 400, "malformed_body", None),
+        (
+            b'{"changes": [{"target": "\\ud800", "key": "a", "value": 1}]}',
+            400,
+            "malformed_body",
+            None,
+        ),
         (b'{"changes": [], "changes": []}', 400, "malformed_body", None),
         (b"[]", 422, "invalid_input", "$"),
         (b"{}", 422, "invalid_input", "$"),

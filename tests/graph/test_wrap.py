@@ -41,7 +41,7 @@ async def test_a_model_is_counted_under_its_name(start: Start) -> None:
 async def test_a_model_that_does_not_fit_is_never_asked(start: Start) -> None:
     measures, fake = Measures(), a_model("m", 0.5)
     node = a_wrap(measures, m="it takes rows of 5 values, not of 4").model("m", fake.open)
-    why = r"^model m \(it takes rows of 5 values, not of 4\) is not ready$"
+    why = r"^model m, which does not fit the spec, is not ready$"
     with pytest.raises(NotReady, match=why) as caught:
         await start(node.predictor(a_request()))
     assert hops(caught.value) == ["models.m!not_ready"]

@@ -1213,3 +1213,10 @@ def test_an_arms_deadline_grows_with_what_it_is_given(
     sooner_s, later_s = sorted(timeouts_s) if timeouts_s else (None, None)
 
     assert arm_deadline_s(now_s, less_s, sooner_s) <= arm_deadline_s(now_s, more_s, later_s)
+
+
+@pytest.mark.parametrize("weight", [0.001, 1.0, 1e6])
+def test_a_mean_of_the_largest_scores_does_not_overflow(weight: float) -> None:
+    largest = np.full((2, 3), np.finfo(np.float64).max)
+    mean = mean_scores([largest, largest, largest], [weight, weight, 1e6])
+    assert np.isfinite(mean).all()

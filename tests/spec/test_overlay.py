@@ -165,7 +165,7 @@ def test_arms_with_dots_in_their_names() -> None:
         (
             f"{FAN_OUT}.short.weight",
             "much",
-            f"spec:11: {FAN_OUT}.short.weight: expected a number above 0, got "
+            f"spec:11: {FAN_OUT}.short.weight: expected a number from 0.001 to 1,000,000, got "
             '"much" (from the overlay)',
         ),
         (

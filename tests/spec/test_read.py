@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,10 @@ def test_a_syntax_error_is_not_an_empty_file() -> None:
 def test_problems_of_all_steps_come_in_the_files_order() -> None:
     problems = read_text("a: ${NONE}\nb: 1\nb: !x 2\nc: ${1}\n", {}).problems
     assert [one.position.line for one in problems] == [1, 3, 3, 4]
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "spec.yaml"
+    os.mkfifo(pipe)
+    (problem,) = read_spec(pipe, {}).problems
+    assert problem.sentence == "cannot be read: it is no regular file"

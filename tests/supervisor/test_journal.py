@@ -249,3 +249,18 @@ def test_a_longer_log_of_another_version_is_shortened_by_the_next_event(path: Pa
         assert len(journal.events) == 30
         journal.append([event(31)])
         assert [one.generation for one in journal.events] == [26, 27, 28, 29, 30, 31]
+
+
+# --- what was acknowledged is never cut off -----------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_last_line_that_is_whole_and_not_understood_stops_the_start(
+    tmp_path: Path, end: str
+) -> None:
+    path = tmp_path / "overlay.jsonl"
+    line = '{"kind":"step","time":"2026-11-21T00:00:00Z","who":"a","generation":3}'
+    path.write_text(line + end)
+    with pytest.raises(StateCorrupt, match="line 1 cannot be read"):
+        Journal(path)
+    assert path.read_text() == line + end

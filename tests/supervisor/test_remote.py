@@ -10,7 +10,7 @@ import pytest
 from penstock.core.errors import ChangeRefused, Unavailable
 from penstock.core.link import Link
 from penstock.core.snapshot import Snapshot
-from penstock.supervisor.remote import ASK_TIMEOUT_S, RemoteSupervisor
+from penstock.supervisor.remote import REPORT_TIMEOUT_S, RemoteSupervisor
 from penstock.supervisor.reports import Latest, Reports
 from penstock.supervisor.verbs import answered
 from penstock.supervisor.worker import Report
@@ -104,8 +104,8 @@ async def test_no_answer(connect: Connect, clock: ManualClock) -> None:
 
     asking = asyncio.ensure_future((await connect(answer)).status())
     await asked.wait()
-    await clock.elapse(ASK_TIMEOUT_S)
-    with pytest.raises(Unavailable, match="no answer to status within 10 s"):
+    await clock.elapse(REPORT_TIMEOUT_S)
+    with pytest.raises(Unavailable, match="no answer to status within 3 s"):
         await asking
 
 

@@ -384,7 +384,7 @@ async def test_a_torn_line_of_the_log_is_told(tmp_path: Path) -> None:
         assert server.served == [(2, None), (2, None)]
 
 
-@pytest.mark.parametrize("value", [0.1, 1e300, 5])
+@pytest.mark.parametrize("value", [0.1, 1e5, 5])
 async def test_numbers_survive_a_restart(tmp_path: Path, value: Plain) -> None:
     with serving(tmp_path) as server:
         await server.succession.begin()

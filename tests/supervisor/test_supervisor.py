@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from penstock.core.errors import ChangeRefused, SpecError
+from penstock.spec.read import Source
 from penstock.supervisor.crew import Alone
 from penstock.supervisor.draft import PlanSource
 from penstock.supervisor.reports import REFRESH_S
 from penstock.supervisor.state import NoState, open_state
+from penstock.supervisor.succession import READ_S
 from penstock.supervisor.supervisor import MAX_WAITING, Supervisor
 from penstock.supervisor.watch import POLL_S
 from tests.supervisor.fakes import (
@@ -339,3 +342,53 @@ async def test_what_a_worker_asks_is_answered(serving: Serving) -> None:
     assert answer["ok"].generation == 2
     assert server.state.events[-1].who == "admin 10.0.0.7"
     assert "refused" in await server.supervisor.answer("switch", {"target": "spare"})
+
+
+# --- disks that hang, signals that storm --------------------------------------------------
+
+
+async def test_a_file_whose_reading_hangs_holds_up_neither_changes_nor_the_end(
+    serving: Serving, tmp_path: Path
+) -> None:
+    goes_on, begun = threading.Event(), threading.Event()
+    usual = plans_of_text()
+
+    def read() -> Source:
+        if begun.is_set():
+            goes_on.wait()
+        begun.set()
+        return usual.read()
+
+    server = await serving(PlanSource(read, usual.reserved, usual.available))
+    reloading = asyncio.ensure_future(server.supervisor.reload("anna"))
+    await until(lambda: server.clock.timers)
+    await server.clock.elapse(READ_S)
+    with pytest.raises(ChangeRefused, match="the file could not be read within 10 s"):
+        await reloading
+    changed = await server.supervisor.switch("spare", "off", "anna")
+    assert changed.generation == 2
+    goes_on.set()
+
+
+async def test_a_file_whose_reading_fails_of_a_fault_is_told(serving: Serving) -> None:
+    usual = plans_of_text()
+    sources = iter([usual.read()])
+    server = await serving(
+        PlanSource(lambda: next(sources, None) or 1 / 0, usual.reserved, usual.available)  # type: ignore[arg-type, return-value]
+    )
+    with pytest.raises(ZeroDivisionError):
+        await server.supervisor.reload("anna")
+    assert server.generations == [1, 1]
+
+
+async def test_a_storm_of_signals_asks_for_one_reload_more(serving: Serving) -> None:
+    server = await serving()
+    gate = server.workers[0].gate = asyncio.get_running_loop().create_future()
+    server.supervisor.reload_soon("penstock", "SIGHUP")
+    await until(lambda: ("prepare", 2) in server.workers[0].asked)
+    for _ in range(100):
+        server.supervisor.reload_soon("penstock", "SIGHUP")
+    gate.set_result(None)
+    await until(lambda: server.generations == [3, 3])
+    await until(lambda: not server.supervisor._waiting)
+    assert server.generations == [3, 3]

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -41,8 +42,9 @@ class CannotListen(PenstockError):
     code = "cannot_listen"
 
     def __init__(self, host: str, port: int, cause: OSError | UnicodeError) -> None:
-        said = cause.strerror if isinstance(cause, OSError) else None
-        what = (said or str(cause)).lower()
+        number = getattr(cause, "errno", None) or 0
+        known = number > 0  # a name that cannot be looked up has a number of another kind
+        what = (os.strerror(number) if known else getattr(cause, "strerror", str(cause))).lower()
         super().__init__(f"cannot listen on {host}:{port}: {what}; choose another --port or --host")
 
 

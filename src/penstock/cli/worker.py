@@ -131,6 +131,7 @@ async def work(index: int, link_fd: int, listening: Sequence[int]) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run a worker; return its exit status."""
     index, link_fd, *listening = map(int, arguments)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is meant for the supervisor
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work(index, link_fd, listening))
     leave_hanging_models(0)

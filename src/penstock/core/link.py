@@ -134,14 +134,17 @@ class Link(asyncio.Protocol):
             timeout_s: how long the answer may take.
 
         Raises:
-            LinkFailed: the other side's handler raised, or the call is too large.
+            LinkFailed: the other side's handler raised, or the call cannot be carried.
             LinkTimedOut: there was no answer in time.
             LinkLost: the link is closed, or was before the answer came.
         """
         if self._lost:
             raise LinkLost(self._lost)
         number = next(self._numbers)
-        frame = _encode([number, _CALL, verb, payload])
+        try:
+            frame = _encode([number, _CALL, verb, payload])
+        except (TypeError, ValueError) as error:
+            raise LinkFailed(f"the call cannot be sent: {error}") from error
         if refusal := self._refusal(frame):
             raise LinkFailed(refusal)
         answer = asyncio.get_running_loop().create_future()

@@ -176,6 +176,7 @@ def decoded(body: bytes, kind: type[S]) -> S:
     """
     try:
         plain = json.loads(body, object_pairs_hook=_distinct, parse_constant=_no_number)
+        json.dumps(plain, ensure_ascii=False).encode()  # half a surrogate is no text
     except (ValueError, RecursionError) as error:
         raise MalformedBody("the body is not JSON") from error
     try:

@@ -14,11 +14,15 @@ def detail_of(graph: Graph) -> dict[str, Any]:
     """Return what is open, as JSON and MessagePack can hold it.
 
     Per model its version, how it runs, whether it has told what it takes (a remote one may not
-    have) and, of a remote one, its connections; per route its answer kind; the background work.
+    have), whether that fits the spec and, of a remote one, its connections; per route its answer
+    kind; the background work.
     """
     background = graph.background
     return {
-        "models": {name: _model(model) for name, model in graph.models.items()},
+        "models": {
+            name: _model(model) | {"fits": name not in graph.misfits}
+            for name, model in graph.models.items()
+        },
         "routes": {
             name: {"kind": str(route.description.kind), "known": route.description.known}
             for name, route in graph.routes.items()

@@ -181,7 +181,8 @@ class Generations:
                 served, warn=warn, shares=self.shares, misfits=misfits, again=again
             )
             graph = await closing.enter_async_context(opening)
-            gateway = Gateway(graph, served, tools=self._tools)
+            # Of thousands of routes it takes its time: the loop has requests to serve.
+            gateway = await asyncio.to_thread(Gateway, graph, served, tools=self._tools)
             return _Opened(plan, described, gateway, closing.pop_all())
 
     async def _forget_prepared(self) -> None:

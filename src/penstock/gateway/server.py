@@ -31,7 +31,7 @@ SWEEP_S: Final = 1.0
 GRACE_S: Final = 1.0
 """How long clients have, after the server has been told to stop, to hear of it."""
 
-DRAIN_S: Final = 30
+DRAIN_S: Final = 20
 """How long requests under way may take to end after that."""
 
 POLL_S: Final = 0.02

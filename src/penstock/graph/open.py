@@ -5,6 +5,7 @@ What fails while opening closes what was opened before it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -50,6 +51,7 @@ class Graph(Struct, frozen=True):
         recorder: is told of every request's end; None where nobody listens.
         measures: what is counted.
         places: where it is counted.
+        misfits: models that do not fit the spec, and why; they are not asked.
         generation: of the spec; 0 where nobody counts.
     """
 
@@ -63,6 +65,7 @@ class Graph(Struct, frozen=True):
     recorder: Recorder | None
     measures: Measures
     places: frozenset[str]
+    misfits: Mapping[str, str] = NO_MISFITS
     generation: int = 0
 
     @property
@@ -147,16 +150,18 @@ async def open_graph(
         lease = await stack.enter_async_context(shares.models.leased(spec, folder, again))
         models = lease.models
         fitting = {name: model for name, model in models.items() if name not in misfits}
-        check_models({name: model.description for name, model in fitting.items()})
+        descriptions = {name: model.description for name, model in fitting.items()}
+        await asyncio.to_thread(check_models, descriptions)
         stack.enter_context(shares.measures.watching(partial(background_readings, background)))
         stack.push_async_callback(background.close, DRAIN_S)
         tools = Tools(clock, background, shares.recorder, shares.measures)
         builder = Builder(spec, models, tools, misfits)
         sampling = builder.sampling()
-        routes = {
-            name: await _route(spec, builder.route(name), sampling.route(name), name, clock)
-            for name in spec.routes
-        }
+        routes: dict[str, Route] = {}
+        for name in spec.routes:
+            node, sampled = builder.route(name), sampling.route(name)
+            routes[name] = await _route(spec, node, sampled, name, clock)
+            await asyncio.sleep(0)  # of thousands of routes it takes its time: others have a turn
         yield Graph(
             routes,
             lease,
@@ -168,6 +173,7 @@ async def open_graph(
             shares.recorder,
             shares.measures,
             builder.places,
+            misfits,
             generation,
         )
 

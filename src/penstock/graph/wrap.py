@@ -55,10 +55,9 @@ class Wrap:
     def model(self, name: str, model: OpenModel) -> Node:
         """Return an opened model as a node; it says itself which model an error came from."""
         place = _place_of(name)
-        why = self._misfits.get(name)
-        if why is not None:
+        if name in self._misfits:
             description = structs.replace(model.description, known=False)
-            unready = self.measured(Unready(f"model {name} ({why})"), place)
+            unready = self.measured(Unready(f"model {name}, which does not fit the spec,"), place)
             return Node(unready, description, never_healthy)
         measured = Measured(model.predict, measure=self._measure(place), clock=self._clock)
         return Node(measured, model.description, model.health, inline=model.inline)

@@ -147,8 +147,12 @@ def decided(scores: Array, threshold: float | None) -> Array:
 
 
 def mean_scores(scores: Sequence[Array], weights: Sequence[float]) -> Array:
-    """Return the weighted mean of the arms' scores, `[rows, classes]` of float64."""
-    mean: Array = np.average(np.stack(scores).astype(np.float64), axis=0, weights=weights)
+    """Return the weighted mean of the arms' scores, `[rows, classes]` of float64.
+
+    The shares are taken first, so that no sum of large scores overflows on the way.
+    """
+    shares = np.array(weights, dtype=np.float64) / sum(weights)
+    mean: Array = np.tensordot(shares, np.stack(scores).astype(np.float64), axes=1)
     return mean
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -37,7 +39,9 @@ class Source(Struct, frozen=True):
 def read_spec(path: Path, environment: Mapping[str, str]) -> Source:
     """Read a spec's file; whatever is wrong is told by the source's `problems`."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return _unreadable(path, "cannot be read: it is no regular file")
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         return _unreadable(path, f"cannot be read: {error.strerror}")
@@ -51,6 +55,11 @@ def read_spec(path: Path, environment: Mapping[str, str]) -> Source:
             path, f"is not UTF-8: line {line} has the byte 0x{data[error.start]:02x}"
         )
     return read_text(text, environment, path)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a named pipe would be waited for until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_text(text: str, environment: Mapping[str, str], path: Path = Path("spec")) -> Source:

@@ -204,7 +204,9 @@ class FanOutArm(Node, frozen=True, kw_only=True):
     timeout_s: Annotated[
         Seconds | None, Meta(description="The arm's own time, within the request's.")
     ] = None
-    weight: Annotated[float, Meta(description="Its share in `aggregate: weighted`.", gt=0)] = 1.0
+    weight: Annotated[
+        float, Meta(description="Its share in `aggregate: weighted`.", ge=0.001, le=1_000_000)
+    ] = 1.0
     validated_for: Annotated[
         str | None,
         Meta(

@@ -66,14 +66,14 @@ def _alternatives(option: Option) -> Iterable[str]:
 
 def _bounds(number: Number) -> str:
     if number.ge is not None and number.le is not None:
-        return f" from {number.ge:g} to {number.le:g}"
+        return f" from {number.ge:,.15g} to {number.le:,.15g}"
     words = {
         "of at least": number.ge,
         "above": number.gt,
         "of at most": number.le,
         "below": number.lt,
     }
-    said = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
+    said = [f"{word} {bound:,.15g}" for word, bound in words.items() if bound is not None]
     return f" {listed(said, 'and')}" if said else ""
 
 

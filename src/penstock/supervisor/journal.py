@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import msgspec
 
@@ -110,11 +110,13 @@ class Journal:
         for number, line in enumerate(lines, 1):
             event = _event(line)
             if event is None and line.strip():
-                if number == len(lines) and not last:
+                if number == len(lines) and not last and not _is_event(line):
                     return events, good, self._torn(number)
                 raise StateCorrupt(str(self._path), f"line {number} cannot be read")
             events.extend(() if event is None else (event,))
             good += len(line) + 1
+        if last and _is_event(last) and _event(last) is None:
+            raise StateCorrupt(str(self._path), f"line {len(lines) + 1} cannot be read")
         unfinished = _event(last)
         if unfinished is not None:
             return [*events, unfinished], good + len(last), ""
@@ -163,6 +165,14 @@ def _event(line: bytes) -> Event | None:
         return _decode(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
+
+
+def _is_event(line: bytes) -> bool:
+    """Tell whether a line is whole: it was acknowledged, if by another version of ours."""
+    try:
+        return "kind" in msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
 
 
 def _write_all(fd: int, data: bytes) -> None:

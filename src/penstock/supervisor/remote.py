@@ -20,6 +20,9 @@ CHANGE_TIMEOUT_S: Final = 300.0
 ASK_TIMEOUT_S: Final = 10.0
 """How long the answer to a question may take."""
 
+REPORT_TIMEOUT_S: Final = 3.0
+"""How long the answer to what probes and scrapers ask may take: they do not wait for long."""
+
 T = TypeVar("T")
 
 
@@ -56,11 +59,11 @@ class RemoteSupervisor:
 
     async def status(self) -> Status:
         """Return what is served, by whom, and what is set in it."""
-        return await self._asked("status", {}, Status, ASK_TIMEOUT_S)
+        return await self._asked("status", {}, Status, REPORT_TIMEOUT_S)
 
     async def reports(self) -> Reports:
         """Return what all workers count and are."""
-        return await self._asked("reports", {}, Reports, ASK_TIMEOUT_S)
+        return await self._asked("reports", {}, Reports, REPORT_TIMEOUT_S)
 
     async def _changed(self, verb: str, payload: Mapping[str, object]) -> Changed:
         return await self._asked(verb, payload, Changed, CHANGE_TIMEOUT_S)

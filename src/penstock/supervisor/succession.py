@@ -9,13 +9,17 @@ and waiting for a disk, is done in threads: the loop may have requests to serve.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar, final
+from functools import partial
+from typing import Final, TypeVar, final
 
 from penstock.core.clock import Clock
 from penstock.core.errors import ChangeRefused, SpecError
 from penstock.core.log import Says
+from penstock.spec.read import Source
 from penstock.supervisor.answers import Changed
 from penstock.supervisor.crew import Crew
 from penstock.supervisor.draft import Asked, Draft, PlanSource, drafted, wanted
@@ -31,6 +35,9 @@ from penstock.supervisor.phases import (
 )
 from penstock.supervisor.state import NoState, State
 from penstock.supervisor.worker import Worker, WorkerLost
+
+READ_S: Final = 10.0
+"""How long the spec's file may take to be read."""
 
 T = TypeVar("T")
 
@@ -117,12 +124,28 @@ class Succession:
             SpecError, ChangeRefused: what it says now cannot be served; with all reasons.
         """
         now = self.current()
-        source = await _in_thread(self._plans.read)
+        source = await self._read()
         if if_other and source.text == now.plan.text:
             return self._as_it_is(now)
         generation = now.plan.generation + 1
         draft = await _in_thread(lambda: drafted(self._plans, source, now.overlay, generation))
         return await self._make(draft, self._events(draft, who, cause))
+
+    async def _read(self) -> Source:
+        """Read the file; a disk that hangs must hold up neither other changes nor the end.
+
+        Raises:
+            ChangeRefused: it has not been read in time.
+        """
+        loop = asyncio.get_running_loop()
+        read: asyncio.Future[Source] = loop.create_future()
+        late = ChangeRefused((f"the file could not be read within {READ_S:g} s",))
+        timer = self._clock.call_at(self._clock.now_s() + READ_S, partial(_fail, read, late))
+        threading.Thread(target=_read_into, args=(self._plans.read, read), daemon=True).start()
+        try:
+            return await read
+        finally:
+            timer.cancel()
 
     def current(self) -> Draft:
         """Return what is served."""
@@ -221,6 +244,29 @@ def time_of_day(clock: Clock) -> str:
     """Return the time of the day, RFC 3339 in UTC, in milliseconds."""
     now = datetime.fromtimestamp(clock.wall_s(), UTC)
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _read_into(read: Callable[[], Source], answer: asyncio.Future[Source]) -> None:
+    """Read in a thread that nobody joins, and hand the source over."""
+    loop = answer.get_loop()
+    try:
+        source = read()
+    except Exception as error:  # noqa: BLE001 - who waits for it is told
+        tell = partial(_fail, answer, error)
+    else:
+        tell = partial(_keep, answer, source)
+    with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        loop.call_soon_threadsafe(tell)
+
+
+def _keep(answer: asyncio.Future[Source], source: Source) -> None:
+    if not answer.done():
+        answer.set_result(source)
+
+
+def _fail(answer: asyncio.Future[Source], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -49,6 +49,7 @@ class Supervisor:
         self._ledger = Ledger(clock)
         self._lock = asyncio.Lock()
         self._waiting = 0
+        self._reload_waits = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refused: Refused | None = None
         self._watch = None if plans.watched is None else Watch(plans.watched, log)
@@ -120,7 +121,10 @@ class Supervisor:
 
     def reload_soon(self, who: str, cause: str) -> None:
         """Reload for somebody who does not wait, as a signal; the log tells how it ends."""
-        self._spawn(self._reload_and_tell(who, cause))
+        if self._reload_waits:
+            return  # a storm of signals asks for one
+        self._reload_waits = True
+        self._spawn(self._reload_and_tell(who, cause, asked=True))
 
     async def history(self, limit: int | None = None) -> tuple[Event, ...]:
         """Return what has changed, oldest first; at most the newest `limit` events."""
@@ -201,9 +205,16 @@ class Supervisor:
             if await watch.look():
                 await self._reload_and_tell("penstock", "the file changed", if_other=True)
 
-    async def _reload_and_tell(self, who: str, cause: str, *, if_other: bool = False) -> None:
+    async def _reload_and_tell(
+        self, who: str, cause: str, *, if_other: bool = False, asked: bool = False
+    ) -> None:
+        def reload() -> Coroutine[Any, Any, Changed]:
+            if asked:
+                self._reload_waits = False  # who asks from now on means what comes after this
+            return self._reload(who, cause, if_other=if_other)
+
         try:
-            changed = await self._in_turn(lambda: self._reload(who, cause, if_other=if_other))
+            changed = await self._in_turn(reload)
         except (SpecError, ChangeRefused) as error:
             serving = f"generation {self.current().generation} goes on serving"
             self._log.error(

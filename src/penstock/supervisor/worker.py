@@ -22,6 +22,9 @@ CALL_TIMEOUT_S: Final = 10.0
 PREPARE_TIMEOUT_S: Final = 120.0
 """How long a worker process may take to open a generation; then it is replaced."""
 
+MOST_MISSED: Final = 3
+"""Reports in a row that a worker may owe while it opens a generation; then it is replaced."""
+
 
 class Report(Struct, frozen=True, kw_only=True):
     """What a worker says of itself.
@@ -84,6 +87,7 @@ class LinkedWorker:
         self._link = link
         self._give_up = give_up
         self._preparing = 0
+        self._missed = 0
 
     async def prepare(self, plan: Plan) -> tuple[str, ...]:
         """Have the worker open a plan's graph; what it raises is a problem, too."""
@@ -132,16 +136,19 @@ class LinkedWorker:
 
     async def _asked(self, verb: str, payload: object, timeout_s: float) -> Any:  # noqa: ANN401
         try:
-            return await self._link.call(verb, payload, timeout_s=timeout_s)
+            answer = await self._link.call(verb, payload, timeout_s=timeout_s)
         except LinkFailed:
             raise
         except LinkTimedOut as error:
-            # Opening models may hold the interpreter for long: that is bounded by itself.
-            if verb == "report" and self._preparing:
+            # Opening models may hold the interpreter, but not for ever.
+            self._missed += 1
+            if verb == "report" and self._preparing and self._missed < MOST_MISSED:
                 raise WorkerLost(str(error)) from error
             raise self._lost(f"did not answer {verb} within {timeout_s:g} s") from error
         except LinkError as error:
             raise WorkerLost(str(error)) from error
+        self._missed = 0
+        return answer
 
     def _lost(self, why: str) -> WorkerLost:
         self._give_up(why)
