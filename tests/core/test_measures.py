@@ -236,3 +236,14 @@ def test_a_snapshot_changes_nothing() -> None:
     measures.count(families.EDGE_ERRORS, "404")
     with measures.watching(Pool(1, 1)):
         assert measures.snapshot() == measures.snapshot()
+
+
+def test_what_counts_for_all_others_is_never_dropped() -> None:
+    measures = Measures()
+    for number in range(MAX_NAMES + 5):
+        measures.node(f"n{number}").ended(0.1)
+    other = measures.node("one more")
+    measures.retain(nodes={"n1"}, routes=(), models=())
+    other.ended(0.1)
+    seconds = measures.snapshot().distributions["penstock_node_seconds"]
+    assert sum(seconds[OTHER,].counts) == 6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +15,11 @@ import pytest
 
 from penstock.core.errors import NotReady, SpecError
 from penstock.core.predictor import Description
-from penstock.gateway.generations import MAX_ENDING, Generations, serving
+from penstock.gateway.app import serving
+from penstock.gateway.generations import MAX_ENDING, Generations
 from penstock.spec.plan import Plan
 from tests.gateway.asking import Answer, ask
-from tests.gateway.opening import CALLABLES
+from tests.gateway.opening import CALLABLES, MODELS
 from tests.support import ManualClock, settle
 
 SPEC = """
@@ -185,6 +188,54 @@ class TestRequestsUnderWay:
         assert len(generations.shares.models) == 0
 
 
+class TestWhatIsLeftBehind:
+    async def test_no_graph_nor_model_stays_in_memory(self, tmp_path: Path) -> None:
+        file = tmp_path / "model.onnx"
+        file.write_bytes((MODELS / "iris_svc.onnx").read_bytes())
+        text = "models: {m: {path: model.onnx}}\nroutes: {iris: m}\n"
+        path = str(tmp_path / "spec.yaml")
+        first = Plan(generation=1, path=path, text=text)
+        async with serving(first, {}) as generations:
+            old = weakref.ref(generations.serves.graph.models["m"].predict)
+            gc.collect()
+            gc.freeze()  # as a server does when it is up
+            file.write_bytes((MODELS / "iris_rf.onnx").read_bytes())
+            assert await generations.prepare(Plan(generation=2, path=path, text=text)) == ()
+            await generations.flip(2)
+            await asyncio.gather(*generations._ending)
+            gc.collect()
+            gc.unfreeze()
+            assert old() is None
+
+    async def test_what_a_gone_route_counted_is_counted_no_more(self) -> None:
+        async with opened() as generations:
+            await asked(generations)
+            without = SPEC.replace("  slow: late\n", "")
+            assert await generations.prepare(plan(2, without)) == ()
+            await generations.flip(2)
+            await asyncio.gather(*generations._ending)
+            requests = generations.shares.measures.snapshot().numbers["penstock_requests_total"]
+            assert {route for route, _ in requests} == {"mix"}
+            assert requests["mix", "200"] == 1
+
+    async def test_what_is_being_opened_goes_on_counting_when_an_old_one_ends(self) -> None:
+        clock = ManualClock()
+        async with opened(clock) as generations:
+            asking = asyncio.ensure_future(asked(generations, "/slow/predict"))
+            await settle()
+            await generations.prepare(plan(2, weight=3))
+            await generations.flip(2)
+            again = SPEC.replace("mix:", "mixed:")
+            preparing = asyncio.ensure_future(generations.prepare(plan(3, again)))
+            await clock.elapse(30.0)  # the old one ends while the new one is opened
+            assert (await asking).status == 504
+            assert await preparing == ()
+            await generations.flip(3)
+            await ask(generations.serves, "POST", "/mixed/predict", ROW)
+            requests = generations.shares.measures.snapshot().numbers["penstock_requests_total"]
+            assert requests["mixed", "200"] == 1
+
+
 REMOTE = """
 models: {flower: {url: "127.0.0.1:1"}}
 routes: {iris: flower}
@@ -232,6 +283,24 @@ class TestDescriptionsThatComeLater:
             await self.rebuilt(generations)
             assert self.described(generations).known
             assert generations.plan.generation == 2
+
+    async def test_beside_a_generation_that_is_discarded_count_all_the_same(self) -> None:
+        async with self.remote() as generations:
+            await generations.prepare(plan(2, REMOTE))
+            self.describe(generations, known=True, labels=("a", "b"))
+            await self.rebuilt(generations)
+            await generations.discard(2)
+            await self.rebuilt(generations)
+            assert self.described(generations).known
+
+    async def test_beside_a_generation_that_cannot_be_opened_count_all_the_same(self) -> None:
+        async with self.remote() as generations:
+            await generations.prepare(plan(2, REMOTE))
+            self.describe(generations, known=True, labels=("a", "b"))
+            await self.rebuilt(generations)
+            assert await generations.prepare(plan(3, "models: {}"))
+            await self.rebuilt(generations)
+            assert self.described(generations).known
 
     async def test_that_do_not_fit_are_said_and_not_used(
         self, capsys: pytest.CaptureFixture[str]

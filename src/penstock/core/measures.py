@@ -222,9 +222,9 @@ class Measures:
         self, *, nodes: Collection[str], routes: Collection[str], models: Collection[str]
     ) -> None:
         """Drop what no generation names any more. What is in flight there is no longer counted."""
-        self._nodes = {place: one for place, one in self._nodes.items() if place in nodes}
-        self._routes = {name: one for name, one in self._routes.items() if name in routes}
-        self._models = {name: one for name, one in self._models.items() if name in models}
+        self._nodes = _named(self._nodes, nodes)
+        self._routes = _named(self._routes, routes)
+        self._models = _named(self._models, models)
 
     def snapshot(self) -> Snapshot:
         """Return what has been counted so far."""
@@ -269,6 +269,10 @@ def _kept(known: dict[str, M], name: str, new: Callable[[], M]) -> M:
     if one is None:
         one = known[name] = new()
     return one
+
+
+def _named(known: dict[str, M], names: Collection[str]) -> dict[str, M]:
+    return {name: one for name, one in known.items() if name in names or name == OTHER}
 
 
 def _count_code(errors: dict[str, int], code: str) -> None:

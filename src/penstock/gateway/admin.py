@@ -41,6 +41,8 @@ MAX_ADMIN_READING_BYTES: Final = 16 * MAX_ADMIN_BYTES
 MAX_EVENTS: Final = 1000
 """The newest events that one `GET /admin/history` answers."""
 
+_MOST_DIGITS: Final = len(str(MAX_EVENTS))
+
 Ask: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 S = TypeVar("S", bound=Struct)
@@ -162,9 +164,10 @@ def _limit(query: bytes) -> int:
     except ValueError as error:
         raise InvalidInput("there are too many query parameters") from error
     text = given.get("limit", [str(MAX_EVENTS)])[-1]
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) <= MAX_EVENTS):
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
+    if not 0 < limit <= MAX_EVENTS:
         raise InvalidInput(f"limit is not a whole number from 1 to {MAX_EVENTS}", "limit")
-    return int(text)
+    return limit
 
 
 def decoded(body: bytes, kind: type[S]) -> S:

@@ -8,18 +8,24 @@ async with app.opened(): ...                   # ... whose lifespan then opens a
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, final
 
-from penstock.core.errors import NotReady, PenstockError
+from penstock.core.clock import Clock
+from penstock.core.errors import NotReady, PenstockError, SpecError
 from penstock.core.ids import IdSource, is_well_formed
+from penstock.core.record import Recorder
 from penstock.gateway.exchange import Exchange, Receive, Scope, Send, over_asgi
 from penstock.gateway.gateway import Gateway
-from penstock.gateway.generations import Generations, serving
-from penstock.gateway.serving import plan_of
+from penstock.gateway.generations import Generations
+from penstock.gateway.serving import plan_of, to_stderr
+from penstock.gateway.tools import tools_for
+from penstock.graph.open import shared
+from penstock.spec.plan import Plan
 
 _NOT_OPEN: Final = "the gateway"
 
@@ -72,6 +78,45 @@ class App:
                 await _not_open(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+
+@asynccontextmanager
+async def serving(
+    plan: Plan,
+    environment: Mapping[str, str],
+    *,
+    clock: Clock | None = None,
+    recorder: Recorder | None = None,
+) -> AsyncIterator[Generations]:
+    """Open a plan and serve it until left.
+
+    Args:
+        plan: the first generation.
+        environment: for `${...}` in its file.
+        clock: the machine's unless given.
+        recorder: takes a record of every request's end, if anybody wants one.
+
+    Raises:
+        SpecError: it cannot be served; all that is wrong is told.
+    """
+    shares = shared(clock=clock, recorder=recorder)
+    tools = tools_for(shares.clock)
+    generations = Generations(
+        environment, shares=shares, tools=tools, warn=to_stderr, fault=_to_stderr
+    )
+    try:
+        problems = await generations.prepare(plan)
+        if problems:
+            raise SpecError(problems)
+        await generations.flip(plan.generation)
+        yield generations
+    finally:
+        await generations.close()
+        tools.apart.close()
+
+
+def _to_stderr(sentence: str) -> None:
+    print(sentence, file=sys.stderr)  # noqa: T201
 
 
 async def lifespan(

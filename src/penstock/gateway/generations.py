@@ -13,25 +13,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Final, final
 
-from penstock.core.clock import Clock
 from penstock.core.errors import ModelFileError, NotReady, SpecError
-from penstock.core.record import Recorder
 from penstock.gateway.gateway import Gateway
-from penstock.gateway.serving import open_served, served_by, to_stderr
-from penstock.gateway.tools import GatewayTools, tools_for
+from penstock.gateway.serving import open_served, served_by
+from penstock.gateway.tools import GatewayTools
 from penstock.graph.build import NO_MISFITS
 from penstock.graph.models import Lease
-from penstock.graph.open import Shared, shared
+from penstock.graph.open import Shared
 from penstock.spec.plan import Plan
 from penstock.spec.problems import Problem
 
 MAX_ENDING: Final = 16
-"""How many old generations may wait for their last requests; the next change waits for one."""
+"""How many old generations may wait for their last requests; a change waits for one."""
+
+ROOM_S: Final = 5.0
+"""How long it waits; then it is refused."""
 
 Warn = Callable[[Problem], None]
 
@@ -61,6 +61,7 @@ class _Opened:
     async def close(self) -> None:
         """Close the graph, which serves nothing."""
         await self._closing.aclose()
+        self.gateway.retire()
 
 
 @final
@@ -99,6 +100,7 @@ class Generations:
         self._serving: _Opened | None = None
         self._ending: dict[asyncio.Task[None], _Opened] = {}
         self._rebuilding: asyncio.Task[None] | None = None
+        self._opening = 0
         shares.models.on_described = self._on_described
 
     @property
@@ -125,14 +127,21 @@ class Generations:
         """
         async with self._changing:
             await self._forget_prepared()
-            await self._room_to_end()
+            if not await self._room_to_end():
+                answering = f"{MAX_ENDING} old generations have not answered their last requests"
+                return (f"{answering}; try again when they have",)
             try:
                 self._prepared = await self._open(plan, self._warn)
             except SpecError as error:
-                return error.problems
+                problems = error.problems
             except ModelFileError as error:
-                return (error.message,)
-            return ()
+                problems = (error.message,)
+            else:
+                return ()
+            finally:
+                self._forget_measures()
+        self._on_described()  # a rebuilding may have waited for what was prepared before
+        return problems
 
     async def flip(self, generation: int) -> None:
         """Serve the generation that has been prepared.
@@ -153,6 +162,7 @@ class Generations:
         async with self._changing:
             if self._prepared is not None and self._prepared.plan.generation == generation:
                 await self._forget_prepared()
+        self._on_described()
 
     async def close(self) -> None:
         """End all generations, each when its last request has been answered."""
@@ -174,6 +184,15 @@ class Generations:
         again: Lease | None = None,
         misfits: Mapping[str, str] = NO_MISFITS,
     ) -> _Opened:
+        self._opening += 1
+        try:
+            return await self._opened(plan, warn, again, misfits)
+        finally:
+            self._opening -= 1
+
+    async def _opened(
+        self, plan: Plan, warn: Warn, again: Lease | None, misfits: Mapping[str, str]
+    ) -> _Opened:
         described = self.shares.models.described
         served = await asyncio.to_thread(served_by, plan, self._environment)
         async with AsyncExitStack() as closing:
@@ -181,6 +200,8 @@ class Generations:
                 served, warn=warn, shares=self.shares, misfits=misfits, again=again
             )
             graph = await closing.enter_async_context(opening)
+            for name in graph.routes:  # here, as what is counted belongs to the loop
+                self.shares.measures.route(name)
             # Of thousands of routes it takes its time: the loop has requests to serve.
             gateway = await asyncio.to_thread(Gateway, graph, served, tools=self._tools)
             return _Opened(plan, described, gateway, closing.pop_all())
@@ -189,10 +210,14 @@ class Generations:
         if self._prepared is not None:
             prepared, self._prepared = self._prepared, None
             await prepared.close()
+            self._forget_measures()
 
-    async def _room_to_end(self) -> None:
-        while len(self._ending) >= MAX_ENDING:
-            await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
+    async def _room_to_end(self) -> bool:
+        """Wait until fewer old generations wait for their last requests; return if they do."""
+        if len(self._ending) >= MAX_ENDING:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait(self._ending, timeout=ROOM_S, return_when=first)
+        return len(self._ending) < MAX_ENDING
 
     def _serve(self, opened: _Opened) -> None:
         old, self._serving = self._serving, opened
@@ -206,8 +231,16 @@ class Generations:
         ending.add_done_callback(self._ended)
 
     def _ended(self, ending: asyncio.Task[None]) -> None:
-        """Stop counting what no graph has any more."""
         del self._ending[ending]
+        error = None if ending.cancelled() else ending.exception()
+        if error is not None:
+            self._fault(f"an old generation did not close: {error!r}")
+        self._forget_measures()
+
+    def _forget_measures(self) -> None:
+        """Stop counting what no graph has any more; one that is being opened has more already."""
+        if self._opening:
+            return
         opened = (self._serving, self._prepared, *self._ending.values())
         graphs = [one.gateway.graph for one in opened if one is not None]
         self.shares.measures.retain(
@@ -227,15 +260,17 @@ class Generations:
     async def _rebuild(self) -> None:
         """Build the graph anew, of the same models, until it is of their latest descriptions."""
         while self._is_outdated():
+            while not await self._room_to_end():
+                pass
             async with self._changing:
                 if self._prepared is not None or self._serving is None:
                     return  # the flip looks again
-                await self._room_to_end()
                 try:
                     self._serve(await self._open_fitting(self._serving))
-                except SpecError as error:
+                except Exception as error:  # noqa: BLE001 - nobody awaits this: it is said
                     self._serving.described = self.shares.models.described
-                    self._fault(f"the graph could not be built again: {error.message}")
+                    self._fault(f"the graph could not be built again: {error!r}")
+                self._forget_measures()
 
     async def _open_fitting(self, serving: _Opened) -> _Opened:
         """Open a plan again; where a remote model has come not to fit it, without that one."""
@@ -250,45 +285,6 @@ class Generations:
             with contextlib.suppress(SpecError):
                 return await self._open(serving.plan, _say_nothing, lease, {name: why})
         return await self._open(serving.plan, _say_nothing, lease, dict.fromkeys(remotes, why))
-
-
-@asynccontextmanager
-async def serving(
-    plan: Plan,
-    environment: Mapping[str, str],
-    *,
-    clock: Clock | None = None,
-    recorder: Recorder | None = None,
-) -> AsyncIterator[Generations]:
-    """Open a plan and serve it until left.
-
-    Args:
-        plan: the first generation.
-        environment: for `${...}` in its file.
-        clock: the machine's unless given.
-        recorder: takes a record of every request's end, if anybody wants one.
-
-    Raises:
-        SpecError: it cannot be served; all that is wrong is told.
-    """
-    shares = shared(clock=clock, recorder=recorder)
-    tools = tools_for(shares.clock)
-    generations = Generations(
-        environment, shares=shares, tools=tools, warn=to_stderr, fault=_to_stderr
-    )
-    try:
-        problems = await generations.prepare(plan)
-        if problems:
-            raise SpecError(problems)
-        await generations.flip(plan.generation)
-        yield generations
-    finally:
-        await generations.close()
-        tools.apart.close()
-
-
-def _to_stderr(sentence: str) -> None:
-    print(sentence, file=sys.stderr)  # noqa: T201
 
 
 def _say_nothing(problem: Problem) -> None:

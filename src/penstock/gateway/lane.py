@@ -13,7 +13,6 @@ both ways to the same answers.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, final
@@ -87,7 +86,7 @@ class LaneProtocol(BoundedProtocol):
     def _ended(self, driven: Driven[None]) -> None:
         """Drop the connection where not even an error could be answered."""
         if driven.error is not None:
-            traceback.print_exception(driven.error)
+            self.serving.serves.graph.faults.report("an exchange", driven.error)
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:

@@ -46,6 +46,11 @@ class PathTable:
         """Serve `prefix` followed by an id."""
         self._with_id.setdefault(prefix, {})[method] = handler
 
+    def clear(self) -> None:
+        """Let go of all endpoints, and of what they hold."""
+        self._fixed.clear()
+        self._with_id.clear()
+
     def __contains__(self, path: object) -> bool:
         return path in self._fixed
 

@@ -11,6 +11,7 @@ by the server may be losing a request that is on its way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -63,11 +64,18 @@ class Server(uvicorn.Server):
 
     async def adopt(self, index: int, listening: socket.socket) -> None:
         """Take connections from another worker's socket too, while that worker is down."""
-        if index in self._adopted or self.should_exit:
+        if index in self._adopted or self._is_ending():
             return
         loop = asyncio.get_running_loop()
-        own = listening.dup()
-        self._adopted[index] = await loop.create_server(self._protocol, sock=own)
+        with contextlib.ExitStack() as undo:
+            own = undo.enter_context(listening.dup())
+            self._adopted[index] = await loop.create_server(self._protocol, sock=own)
+            undo.pop_all()
+        if self._is_ending():  # it may have begun to meanwhile
+            self.release(index)
+
+    def _is_ending(self) -> bool:
+        return self.should_exit
 
     def release(self, index: int) -> None:
         """Leave another worker's socket to it again."""
