@@ -14,10 +14,12 @@ import msgspec
 import pytest
 
 from penstock.core.clock import Clock, SystemClock
+from penstock.core.drive import Driven
 from penstock.core.errors import DeadlineExceeded, NotReady, Overloaded, UpstreamFailed
+from penstock.gateway import headers
 from penstock.runtimes.http_address import Address
-from penstock.runtimes.http_pool import Pool
-from penstock.runtimes.http_terms import Answer, PoolLimits
+from penstock.runtimes.http_pool import MAX_TIMEOUT_MS, Pool
+from penstock.runtimes.http_terms import MAX_WAITING, Answer, PoolLimits
 from tests.runtimes.faulty_server import (
     ROW,
     Request,
@@ -85,6 +87,7 @@ async def test_a_deadline_without_end_is_told_as_a_day() -> None:
     async with faulty(well) as server, pooled(server.address) as pool:
         await ask(pool, float("inf"))
         assert server.requests[0].headers["x-timeout-ms"] == "86400000"
+    assert headers.MAX_TIMEOUT_MS == MAX_TIMEOUT_MS  # a gateway at the other end refuses more
 
 
 async def test_a_connection_is_kept_for_the_next_request() -> None:
@@ -159,12 +162,117 @@ async def test_the_deadline_ends_who_asks_and_who_waits(start: Start) -> None:
 
 async def test_a_deadline_that_has_passed_is_not_asked_for() -> None:
     async with faulty(well) as server, pooled(server.address) as pool:
+        with pytest.raises(DeadlineExceeded, match="at model svc"):
+            await ask(pool, START_S)
+        assert (pool.counts().late, pool.counts().open, server.connections) == (1, 0, 0)
         await answered(pool)
         with pytest.raises(DeadlineExceeded):
             await ask(pool, START_S)
+        assert pool.counts().late == 2
         assert len(server.requests) == 1
         await answered(pool)
         assert server.connections == 1
+
+
+@both_ways
+async def test_many_who_are_late_leave_the_connection_to_others(start: Start) -> None:
+    clock = ManualClock()
+    limits = msgspec.structs.replace(LIMITS, connections=1, waiting=MAX_WAITING)
+    async with (
+        faulty(silent) as server,
+        pooled(server.address, clock=clock, limits=limits) as pool,
+    ):
+        first = start(ask(pool))
+        await until(lambda: len(server.requests) == 1)
+        late = [start(ask(pool, START_S + 5.0)) for _ in range(MAX_WAITING)]
+        await settle()
+        assert pool.counts().waiting == MAX_WAITING
+        clock._now_s += 5.0  # before any alarm: the loop was held up
+        server.behave = well
+        (visit,) = server.visits
+        visit.write(answer())
+        assert (await first).status == 200
+        ends = await asyncio.gather(*late, return_exceptions=True)
+        assert {type(end) for end in ends} == {DeadlineExceeded}
+        counts = pool.counts()
+        assert (counts.open, counts.busy, counts.waiting) == (1, 0, 0)
+        assert counts.late == MAX_WAITING
+        assert len(pool._replicas[0]._idle) == 1
+        await answered(pool, 2)
+        assert server.connections == 1
+
+
+@both_ways
+async def test_who_was_there_first_does_not_lose_its_place_to_who_came_later(start: Start) -> None:
+    limits = msgspec.structs.replace(LIMITS, connections=1, waiting=1)
+    async with faulty(silent) as server, pooled(server.address, limits=limits) as pool:
+        first = Driven(ask(pool))
+        first.start()
+        await until(lambda: len(server.requests) == 1)
+        patient = asyncio.ensure_future(ask(pool, body=b"patient"))  # wakes a turn later
+        await settle()
+        later: list[asyncio.Future[Answer]] = []
+
+        def take_its_room() -> None:
+            """Come in the very moment in which there is room, before `patient` knows."""
+            for body in (b"newcomer", b"last"):
+                driven = Driven(ask(pool, body=body))
+                driven.start()
+                later.append(start(joined(driven)))
+
+        first.when_done(take_its_room)
+        server.behave = well
+        (visit,) = server.visits
+        visit.reset()
+        assert (await patient).status == 200
+        assert [(await one).status for one in later] == [200, 200]
+        assert isinstance(first.error, UpstreamFailed)
+        assert [one.body for one in server.requests[1:]] == [b"newcomer", b"patient", b"last"]
+
+
+async def joined(driven: Driven[Answer]) -> Answer:
+    while not driven.done:  # noqa: ASYNC110 - it has been started elsewhere
+        await asyncio.sleep(0)
+    return driven.result()
+
+
+async def test_who_asks_one_replica_is_not_answered_by_another() -> None:
+    limits = msgspec.structs.replace(LIMITS, connections=1)
+    async with (
+        faulty(silent) as one,
+        faulty(silent) as two,
+        pooled(one.address, two.address, limits=limits) as pool,
+    ):
+        both = [asyncio.ensure_future(ask(pool)) for _ in range(2)]
+        await until(lambda: bool(one.requests and two.requests))
+        target = pool.target("GET", "/label")
+        asking = asyncio.ensure_future(pool.ask(target, b"", b"", FAR_S, 1))
+        await settle()
+        one.behave = two.behave = well
+        for server in (one, two):
+            assert len(server.requests) == 1
+            (visit,) = server.visits
+            visit.write(answer())
+            await until(lambda: any(asked.done() for asked in both))
+        await asyncio.gather(asking, *both)
+        assert [len(server.requests) for server in (one, two)] == [1, 2]
+
+
+@both_ways
+async def test_who_is_late_before_it_has_a_connection_is_counted(start: Start) -> None:
+    clock = ManualClock()
+    limits = msgspec.structs.replace(LIMITS, connections=1)
+    async with deaf() as address, pooled(address, clock=clock, limits=limits) as pool:
+        asking = [start(ask(pool, START_S + 0.5)) for _ in range(2)]  # connects; waits
+        await settle()
+        assert (pool.counts().open, pool.counts().waiting) == (1, 1)
+        clock._now_s += 0.5  # before any alarm
+        for one in asking:
+            one.cancel()  # as a caller that is late does
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert all(one.cancelled() for one in asking)
+        assert pool.counts().late == 2
+        await until(lambda: pool.counts().open == 0)
 
 
 async def test_a_replica_may_be_silent_only_so_long() -> None:
@@ -385,6 +493,7 @@ async def test_a_connection_must_be_established_in_time(start: Start) -> None:
         await clock.elapse(0.5)
         with pytest.raises(DeadlineExceeded, match="at model svc"):
             await asking
+        assert pool.counts().late == 1
 
 
 @both_ways

@@ -233,6 +233,12 @@ def test_what_is_no_label_map_is_refused(body: bytes) -> None:
         read_labels(body)
 
 
+@pytest.mark.parametrize("body", [b'["a","b","a"]', b'{"0":"a","1":"a"}'])
+def test_a_label_that_stands_twice_is_refused(body: bytes) -> None:
+    with pytest.raises(WrongAnswer, match="has a label twice"):
+        read_labels(body)
+
+
 JSON: Final = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
     | st.sampled_from(["float32", "int64", "str", "any", "(1,4)", "(1,n)", "n"]),

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -17,13 +18,17 @@ from penstock.core.errors import (
     Overloaded,
     UpstreamFailed,
 )
+from penstock.core.predictor import Description
 from penstock.core.values import InferenceRequest
 from penstock.runtimes import remote_predictor
 from penstock.runtimes.plain_protocol import fetch_plain
+from penstock.runtimes.remote import open_remote
 from penstock.runtimes.remote_predictor import LARGE_ANSWER_BYTES, headers_of
+from penstock.runtimes.remote_watch import REFRESH_S
 from tests.runtimes.faulty_server import (
     METADATA,
     ROW,
+    Behaviour,
     Request,
     Visit,
     answer,
@@ -34,7 +39,7 @@ from tests.runtimes.faulty_server import (
     well,
 )
 from tests.runtimes.remotes import SMALL, opened, remote_source, until
-from tests.support import Start, both_ways, hops, nothing_loose
+from tests.support import ManualClock, Start, both_ways, hops, nothing_loose, settle
 
 GONE = "127.0.0.1:1"
 
@@ -122,6 +127,60 @@ async def test_closing_leaves_nothing(start: Start) -> None:
         assert (counts.open, counts.busy, counts.waiting) == (0, 0, 0)
 
 
+# --- replicas that differ ----------------------------------------------------------------
+
+
+PLAIN: Final = [
+    {"/metadata": METADATA, "/label": b'["a","b","c"]'},
+    {"/metadata": METADATA.replace(b'e":"float32","prediction_s', b'e":"float64","prediction_s'),
+     "/label": b'["c","b","a"]'},
+]  # fmt: skip
+OIP: Final = [
+    {"/v2/models/svc": b'{"inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],'
+     b'"outputs":[{"name":"y","datatype":"%b","shape":[-1,3]}]}' % datatype}
+    for datatype in (b"FP32", b"FP64")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("protocol", "replicas", "labels"),
+    [("plain", PLAIN, [("a", "b", "c"), ("c", "b", "a")]), ("oip", OIP, [(), ()])],
+)
+async def test_all_that_is_told_of_a_model_comes_from_one_replica(
+    protocol: str, replicas: Sequence[Mapping[str, bytes]], labels: Sequence[tuple[str, ...]]
+) -> None:
+    clock, told = ManualClock(), list[Description]()
+    first, second = (telling(told_by_path) for told_by_path in replicas)
+    async with faulty(first) as one, faulty(second) as two:
+        source = remote_source(one.url, two.url, protocol=protocol)
+        async with open_remote(source, clock=clock) as model:
+            assert model.follow is not None
+            counts = model.pool
+            assert counts is not None
+            model.follow(told.append)
+            await until(lambda: bool(told))
+            for _ in range(3):
+                asked = len(one.requests)
+                await settle()
+                clock.advance(REFRESH_S)
+                await until(lambda: len(one.requests) == asked + len(replicas[0]))  # noqa: B023
+                await until(lambda: not counts().busy)
+            await settle()
+            assert two.requests == []
+            await one.stop()
+            clock.advance(REFRESH_S)
+            await until(lambda: len(told) == 2)
+    assert [description.outputs[0].datatype for description in told] == ["float32", "float64"]
+    assert [description.labels for description in told] == labels
+
+
+def telling(told_by_path: Mapping[str, bytes]) -> Behaviour:
+    def behave(visit: Visit, request: Request) -> None:
+        visit.write(answer(told_by_path[request.path]))
+
+    return behave
+
+
 # --- what goes along ---------------------------------------------------------------------
 
 
@@ -202,6 +261,7 @@ async def test_a_new_description_holds_from_the_next_request_on() -> None:
         dialect = await fetch_plain(
             remote_source(server.url, labels=("a", "b", "c")),
             remote.predictor.pool,
+            0,
             remote.clock.now_s() + 5.0,
         )
         remote.predictor.learn(dialect)

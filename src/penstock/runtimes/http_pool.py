@@ -7,12 +7,12 @@ What a request may meet: a free connection, the one freed last; else a new one, 
 replica; else a queue, within a bound per model; else it is shed. Replicas are asked in turn; one
 that failed is passed over for a while. A request is repeated only where no byte of an answer has
 come: on another replica where no connection could be established, and once where a connection that
-had been kept open turns out to have been closed at the other end. There is one alarm for all that
-can be late, not one for each request.
+had been kept open turns out to have been closed at the other end. One alarm is for all requests.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from typing import Final, final
@@ -30,7 +30,7 @@ from penstock.runtimes.http_terms import (
     PoolLimits,
     Target,
 )
-from penstock.runtimes.http_waiting import WaitingRoom
+from penstock.runtimes.http_waiting import Waiter, WaitingRoom
 
 MAX_TIMEOUT_MS: Final = 86_400_000.0
 """The most that `x-timeout-ms` may say, as the gateway reads it."""
@@ -42,10 +42,11 @@ _USUAL: Final = PoolLimits()
 class _Trial:
     """What one request has been through."""
 
-    __slots__ = ("failed", "replicas", "retried")
+    __slots__ = ("failed", "replicas", "retried", "waiter")
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
+    def __init__(self, replicas: Sequence[Replica], waiter: Waiter) -> None:
         self.replicas = list(replicas)
+        self.waiter = waiter
         self.failed: ConnectFailed | None = None
         self.retried = False
 
@@ -75,7 +76,7 @@ class Pool:
         self._clock = clock
         self._now_s = clock.now_s
         self._limits = limits
-        self._waiting = WaitingRoom(model, limits.waiting)
+        self._waiting = WaitingRoom(model, limits.waiting, clock=clock)
         self._replicas = tuple(
             Replica(index, address, tls=tls, waiting=self._waiting, limits=limits, clock=clock)
             for index, address in enumerate(addresses)
@@ -150,12 +151,13 @@ class Pool:
         trial: _Trial | None = None
         while True:
             if connection is None:
-                trial = trial or self._trial(replica)
+                trial = trial or self._trial(replica, deadline_s)
                 connection = await self._obtain(trial, deadline_s)
             sent_s = self._now_s()
             left_s = deadline_s - sent_s
             if left_s <= 0.0:
                 connection.release()
+                self._late += 1
                 raise DeadlineExceeded(f"model {self._model}")
             first_s = self._limits.first_byte_s
             silent_s = deadline_s if left_s < first_s else sent_s + first_s
@@ -169,7 +171,7 @@ class Pool:
             try:
                 answer = await promise
             except ConnectionBroken as broken:
-                trial = trial or self._trial(replica)
+                trial = trial or self._trial(replica, deadline_s)
                 self._retry_or_raise(broken, connection, trial)
                 connection = None
             except BaseException as error:
@@ -191,38 +193,47 @@ class Pool:
             return None
         return replica.at_hand()
 
-    def _trial(self, only: int | None) -> _Trial:
+    def _trial(self, only: int | None, deadline_s: float) -> _Trial:
         """Return the replicas in the order in which they are to be tried, the bad ones last."""
+        waiter = Waiter(deadline_s, only)
         if only is not None:
-            return _Trial((self._replicas[only],))
+            return _Trial((self._replicas[only],), waiter)
         turned = (*self._replicas[self._turn :], *self._replicas[: self._turn])
         now_s = self._now_s()
-        return _Trial(sorted(turned, key=lambda replica: replica.skip_until_s > now_s))
+        return _Trial(sorted(turned, key=lambda replica: replica.skip_until_s > now_s), waiter)
 
     async def _obtain(self, trial: _Trial, deadline_s: float) -> Connection:
         """Take, open or wait for a connection."""
-        while True:
-            if self._closed:
-                raise NotReady(f"model {self._model}")
-            if not trial.replicas:
-                assert trial.failed is not None
-                raise UpstreamFailed(self._model, trial.failed.what) from trial.failed
-            connection = await self._try(trial, deadline_s)
-            if connection is not None and connection.usable():
-                return connection
+        try:
+            while True:
+                if self._closed:
+                    raise NotReady(f"model {self._model}")
+                if not trial.replicas:
+                    assert trial.failed is not None
+                    raise UpstreamFailed(self._model, trial.failed.what) from trial.failed
+                connection = await self._try(trial, deadline_s)
+                if connection is not None and connection.usable():
+                    return connection
+        except Late:
+            self._late += 1
+            raise DeadlineExceeded(f"model {self._model}") from None
+        except asyncio.CancelledError:  # which is how a caller that is late gives up
+            self._late += self._now_s() >= deadline_s
+            raise
 
     async def _try(self, trial: _Trial, deadline_s: float) -> Connection | None:
         now_s = self._now_s()
+        if now_s >= deadline_s:
+            raise Late
         good = [one for one in trial.replicas if one.skip_until_s <= now_s] or trial.replicas
         for replica in good:
-            connection = replica.at_hand()
-            if connection is not None:
+            if (connection := replica.at_hand()) is not None:
                 return connection
             if replica.has_room:
                 try:
                     return await replica.connect(deadline_s)
                 except DeadlineExceeded:
-                    raise DeadlineExceeded(f"model {self._model}") from None
+                    raise Late from None
                 except ConnectFailed as failed:
                     trial.failed = failed
                     trial.replicas.remove(replica)
@@ -230,11 +241,7 @@ class Pool:
                     return None
         if deadline_s < self._alarm_s:
             self._set_alarm(deadline_s)
-        try:
-            return await self._waiting.wait(deadline_s)
-        except Late:
-            self._late += 1
-            raise DeadlineExceeded(f"model {self._model}") from None
+        return await self._waiting.wait(trial.waiter)
 
     def _retry_or_raise(
         self, broken: ConnectionBroken, connection: Connection, trial: _Trial

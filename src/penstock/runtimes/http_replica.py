@@ -64,6 +64,7 @@ class Replica:
         self._connections: set[Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._handing = False
         self.failures = 0
         self.skip_until_s = 0.0
         self.connect_failures = 0
@@ -178,8 +179,20 @@ class Replica:
     def freed(self, connection: Connection) -> None:
         """Take note that a connection can carry another request."""
         connection.idle_since_s = self._now_s()
-        if not (len(self._waiting) and self._waiting.hand(connection)):
-            self._idle.append(connection)
+        self._idle.append(connection)
+        if len(self._waiting) and not self._handing:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give what is free to who waits; who may give it back within that very call."""
+        self._handing = True
+        try:
+            while len(self._waiting) and (connection := self.at_hand()) is not None:
+                if not self._waiting.hand(connection):
+                    self._idle.append(connection)
+                    return
+        finally:
+            self._handing = False
 
     def lost(self, connection: Connection) -> None:
         """Take note that an established connection is gone."""
@@ -190,7 +203,7 @@ class Replica:
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
         if not self._closed:
-            self._waiting.room_made()
+            self._waiting.room_made(self._index)
 
     def drop_idle(self) -> None:
         """Drop the free connections: one like them had been closed at the other end."""

@@ -74,7 +74,7 @@ class PoolCounts(Struct, frozen=True, kw_only=True):
         retries: of requests on another connection, in all.
         connect_failures: connections that could not be established, in all.
         broken: answers that did not come, or not whole, in all.
-        late: answers that were given up, in all.
+        late: requests that were given up because no answer had come in time, in all.
     """
 
     open: int

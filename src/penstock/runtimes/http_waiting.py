@@ -6,20 +6,37 @@ import asyncio
 from collections import deque
 from typing import final
 
+from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded
 from penstock.core.promise import Promise
 from penstock.runtimes.http_connection import Connection
 from penstock.runtimes.http_terms import Late
 
 
-class _Waiter:
-    __slots__ = ("called", "deadline_s", "given", "promise")
+@final
+class Waiter:
+    """One request's place in the order of those who wait, for as often as it has to wait.
 
-    def __init__(self, promise: Promise[Connection | None], deadline_s: float) -> None:
-        self.promise = promise
+    Args:
+        deadline_s: instant from which nothing is of use to it.
+        only: the one replica whose connections are; None where any is.
+
+    Attributes:
+        number: its place in the order; 0 of one that has not waited yet.
+        promise: of what it waits for.
+        given: the connection that it was woken with.
+        called_to: the replica with the room that it was woken for.
+    """
+
+    __slots__ = ("called_to", "deadline_s", "given", "number", "only", "promise")
+
+    def __init__(self, deadline_s: float, only: int | None = None) -> None:
         self.deadline_s = deadline_s
+        self.only = only
+        self.number = 0
+        self.promise: Promise[Connection | None]
         self.given: Connection | None = None
-        self.called = False
+        self.called_to: int | None = None
 
 
 @final
@@ -29,68 +46,102 @@ class WaitingRoom:
     Args:
         model: for which they wait, for errors.
         most: how many may wait at once.
+        clock: tells the time.
     """
 
-    def __init__(self, model: str, most: int) -> None:
+    def __init__(self, model: str, most: int, *, clock: Clock) -> None:
         self._model = model
         self._most = most
-        self._queue: deque[_Waiter] = deque()
+        self._now_s = clock.now_s
+        self._queue: deque[Waiter] = deque()
+        self._arrived = 0
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    async def wait(self, deadline_s: float) -> Connection | None:
+    async def wait(self, waiter: Waiter) -> Connection | None:
         """Wait for a free connection.
+
+        Who was woken and found it gone waits again at its old place, however many wait by now:
+        as many at most as there are connections.
 
         Returns:
             The connection; None where there is room for a new one instead.
 
         Raises:
             Overloaded: too many wait already.
-            Late: there was none by `deadline_s`.
+            Late: there was none by its deadline.
             NotReady: all are sent away.
         """
-        if len(self._queue) >= self._most:
+        if not waiter.number and len(self._queue) >= self._most:
             what = f"the queue for a connection to model {self._model}"
             raise Overloaded(what, self._most, "requests")
-        waiter = _Waiter(Promise(asyncio.get_running_loop()), deadline_s)
-        self._queue.append(waiter)
+        waiter.promise = Promise(asyncio.get_running_loop())
+        waiter.given = waiter.called_to = None
+        self._enter(waiter)
         try:
-            return await waiter.promise
+            got = await waiter.promise
+            if waiter.deadline_s <= self._now_s():
+                raise Late
         except BaseException:
             self._leave(waiter)
             raise
+        return got
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _enter(self, waiter: Waiter) -> None:
+        """Put a waiter where its number says: a new one last."""
+        if not waiter.number:
+            self._arrived += 1
+            waiter.number = self._arrived
+        place = len(self._queue)
+        while place and self._queue[place - 1].number > waiter.number:
+            place -= 1
+        self._queue.insert(place, waiter)
+
+    def _leave(self, waiter: Waiter) -> None:
         """Take a waiter out; what it was given in this very moment goes to the next."""
         if waiter in self._queue:
             self._queue.remove(waiter)
         elif waiter.given is not None:
             waiter.given.release()
-        elif waiter.called:
-            self.room_made()
+        elif waiter.called_to is not None:
+            self.room_made(waiter.called_to)
 
     def hand(self, connection: Connection) -> bool:
-        """Give a connection to the first who waits; tell whether anybody does."""
-        waiter = self._first()
+        """Give a connection to the first to whom it is of use; tell whether there is one."""
+        waiter = self._take(connection.index)
         if waiter is None:
             return False
         waiter.given = connection
         waiter.promise.set_result(connection)
         return True
 
-    def room_made(self) -> None:
-        """Tell the first who waits that a new connection may be opened."""
-        waiter = self._first()
+    def room_made(self, replica: int) -> None:
+        """Tell the first to whom it is of use that a new connection may be opened."""
+        waiter = self._take(replica)
         if waiter is not None:
-            waiter.called = True
+            waiter.called_to = replica
             waiter.promise.set_result(None)
 
-    def _first(self) -> _Waiter | None:
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.promise.done():  # it may just have been cancelled
+    def _take(self, replica: int) -> Waiter | None:
+        """Take out the first to whom a connection to a replica is of use; send away the late.
+
+        Who is late would only give it back, within the call that hands it over.
+        """
+        place = 0
+        while place < len(self._queue):
+            waiter = self._queue[place]
+            if waiter.promise.done():  # it may just have been cancelled
+                del self._queue[place]
+            elif waiter.deadline_s <= self._now_s():
+                del self._queue[place]
+                waiter.promise.set_exception(Late())
+                place = 0  # whoever heard of it may have come, or sent others away
+            elif waiter.only is None or waiter.only == replica:
+                del self._queue[place]
                 return waiter
+            else:
+                place += 1
         return None
 
     def expire(self, now_s: float) -> float:
@@ -103,5 +154,7 @@ class WaitingRoom:
 
     def close(self) -> None:
         """Send all away with `NotReady`."""
-        while (waiter := self._first()) is not None:
-            waiter.promise.set_exception(NotReady(f"model {self._model}"))
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.promise.done():
+                waiter.promise.set_exception(NotReady(f"model {self._model}"))

@@ -76,15 +76,15 @@ def model_address(address: Address, model: str) -> Address:
 
 
 async def fetch_open_inference(
-    source: ModelSource, pool: Pool, deadline_s: float
+    source: ModelSource, pool: Pool, replica: int, deadline_s: float
 ) -> OpenInferenceDialect:
-    """Ask a model of the protocol what it takes and gives.
+    """Ask one replica of a model of the protocol what it takes and gives.
 
     Raises:
         ServingError: it did not tell, or told what cannot be.
     """
     target = pool.target("GET", "", most_bytes=MAX_DESCRIPTION_BYTES)
-    answer = await pool.ask(target, b"", b"", deadline_s)
+    answer = await pool.ask(target, b"", b"", deadline_s, replica)
     if answer.status != OK:
         raise error_of(source.name, answer, "its metadata")
     try:

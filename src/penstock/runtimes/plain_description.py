@@ -74,12 +74,14 @@ def read_labels(body: bytes | bytearray) -> tuple[str, ...]:
         content = _decode_labels(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise undecodable(error) from error
-    if isinstance(content, list):
-        return tuple(content)
-    keys = [str(column) for column in range(len(content))]
-    if set(content) != set(keys):
-        raise WrongAnswer('has other keys than "0", "1", ... without a gap')
-    return tuple(content[key] for key in keys)
+    if isinstance(content, dict):
+        keys = [str(column) for column in range(len(content))]
+        if set(content) != set(keys):
+            raise WrongAnswer('has other keys than "0", "1", ... without a gap')
+        content = [content[key] for key in keys]
+    if len(set(content)) < len(content):
+        raise WrongAnswer("has a label twice")
+    return tuple(content)
 
 
 def describe(source: ModelSource, metadata: Metadata, labels: tuple[str, ...]) -> Description:

@@ -46,26 +46,33 @@ _encode = msgspec.json.Encoder().encode
 _decode_healths = msgspec.json.Decoder(dict[str, str | dict[str, str]]).decode
 
 
-async def fetch_plain(source: ModelSource, pool: Pool, deadline_s: float) -> PlainDialect:
-    """Ask a remote of the plain face what it takes and gives.
+async def fetch_plain(
+    source: ModelSource, pool: Pool, replica: int, deadline_s: float
+) -> PlainDialect:
+    """Ask one replica of the plain face what it takes and gives: all of it the same one.
 
     Raises:
         ServingError: it did not tell, or told what cannot be.
     """
-    metadata = await _get(source.name, pool, "/metadata", deadline_s)
+
+    async def get(path: str) -> Answer:
+        target = pool.target("GET", path, most_bytes=MAX_DESCRIPTION_BYTES)
+        return await pool.ask(target, b"", b"", deadline_s, replica)
+
+    metadata = await get("/metadata")
     if metadata.status != OK:
         raise error_of(source.name, metadata, "/metadata")
     where = "/metadata"
     try:
         told = read_metadata(metadata.body)
-        if told.prediction_sample is None and await _has_arms(source.name, pool, deadline_s):
+        if told.prediction_sample is None and _has_arms(await get("/health/all")):
             raise WrongAnswer(
                 "has no prediction_sample to tell the form of its answers by: give one of its "
                 "models a sample"
             )
         labels: tuple[str, ...] = ()
         if not source.labels:
-            answer = await _get(source.name, pool, "/label", deadline_s)
+            answer = await get("/label")
             if answer.status not in (OK, NOT_FOUND):
                 raise error_of(source.name, answer, "/label")
             where = "/label"
@@ -77,14 +84,8 @@ async def fetch_plain(source: ModelSource, pool: Pool, deadline_s: float) -> Pla
     return PlainDialect(source, description, pool)
 
 
-async def _get(model: str, pool: Pool, path: str, deadline_s: float) -> Answer:
-    target = pool.target("GET", path, most_bytes=MAX_DESCRIPTION_BYTES)
-    return await pool.ask(target, b"", b"", deadline_s)
-
-
-async def _has_arms(model: str, pool: Pool, deadline_s: float) -> bool:
+def _has_arms(answer: Answer) -> bool:
     """Tell whether a remote is made of several models: without a sample it may answer anything."""
-    answer = await _get(model, pool, "/health/all", deadline_s)
     try:
         healths = _decode_healths(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -277,8 +278,7 @@ def _convert(content: Json, kind: Json) -> Json:
 
 
 def _scores(output: TensorSpec, content: Json, rows: int) -> Array:
-    table = Table(output)
-    prediction = _prediction(content)
+    table, prediction = Table(output), _prediction(content)
     row = table.row
     if rows == 1:
         return table.one(_convert(prediction, row))

@@ -66,7 +66,8 @@ async def open_remote(
     pool = Pool(source.name, addresses, clock=clock, tls=tls, limits=limits)
     predictor = RemotePredictor(source.name, pool=pool, clock=clock)
     fetch = fetch_open_inference if source.protocol == "oip" else fetch_plain
-    watch = Watch(partial(fetch, source, pool), unknown, predictor, clock=clock)
+    ask = partial(fetch, source, pool)
+    watch = Watch(ask, unknown, predictor, replicas=pool.size, clock=clock)
     watching = asyncio.get_running_loop().create_task(watch.run())
     try:
         path = "/ready" if source.protocol == "oip" else "/health"

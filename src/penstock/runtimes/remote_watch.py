@@ -16,7 +16,7 @@ from penstock.core.values import Array
 from penstock.runtimes.remote_dialect import Dialect
 
 FETCH_TIMEOUT_S: Final = 5.0
-"""How long one try to learn about a remote model may take."""
+"""How long one replica may take to tell about a remote model."""
 
 FIRST_RETRY_S: Final = 0.2
 """The pause after the first try that failed; doubles each time."""
@@ -24,6 +24,8 @@ FIRST_RETRY_S: Final = 0.2
 MAX_RETRY_S: Final = 5.0
 REFRESH_S: Final = 30.0
 """How often a remote model that is known is asked again."""
+
+_OUR_MISTAKE: Final = "an error of this server's own, which is in its log"
 
 Listener: TypeAlias = Callable[[Description], None]
 
@@ -41,24 +43,29 @@ class Learner(Protocol):
 class Watch:
     """Asks a remote model again and again what it takes and gives.
 
-    What is known stays known while the remote cannot be reached.
+    What is known stays known while the remote cannot be reached. One replica is asked, the same
+    each time as long as it tells, so that replicas that differ make no model that changes.
 
     Args:
-        fetch: asks once, by a deadline.
+        fetch: asks one replica once, by a deadline.
         unknown: what is said of the model before anything is known.
         learner: answers requests; is told first.
+        replicas: how many there are.
         clock: tells the time and wakes.
     """
 
     def __init__(
         self,
-        fetch: Callable[[float], Awaitable[Dialect]],
+        fetch: Callable[[int, float], Awaitable[Dialect]],
         unknown: Description,
         learner: Learner,
         *,
+        replicas: int,
         clock: Clock,
     ) -> None:
         self._fetch = fetch
+        self._replica = 0
+        self._replicas = replicas
         self._description = unknown
         self._learner = learner
         self._clock = clock
@@ -86,22 +93,40 @@ class Watch:
                 retry_s = min(2.0 * retry_s, MAX_RETRY_S)
 
     async def _learn(self) -> bool:
+        """Ask the replica that told last; where it fails the next one, once around."""
+        for _ in range(self._replicas):
+            if await self._learn_from(self._replica):
+                self._tell()
+                return True
+            self._replica = (self._replica + 1) % self._replicas
+        return False
+
+    async def _learn_from(self, replica: int) -> bool:
         try:
-            dialect = await self._fetch(self._clock.now_s() + FETCH_TIMEOUT_S)
+            dialect = await self._fetch(replica, self._clock.now_s() + FETCH_TIMEOUT_S)
+            if not same(dialect.description, self._description):
+                self._learner.learn(dialect)
+                self._description = dialect.description
         except ServingError as error:
             what = error.what if isinstance(error, UpstreamFailed) else error.message
             self._learner.why_not_ready = what
             return False
-        if not same(dialect.description, self._description):
-            self._learner.learn(dialect)
-            self._description = dialect.description
-            self._tell()
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the asking
+            self._learner.why_not_ready = _OUR_MISTAKE
+            _log("learning about a remote model failed", error)
+            return False
         return True
 
     def _tell(self) -> None:
-        if self._listener is not None and self._told is not self._description:
-            self._told = self._description
+        """Tell of what is new; a listener that fails is told again after the next refresh."""
+        if self._listener is None or self._told is self._description:
+            return
+        before, self._told = self._told, self._description
+        try:
             self._listener(self._description)
+        except Exception as error:  # noqa: BLE001 - nor may one of the listener's
+            self._told = before
+            _log("telling of a remote model failed", error)
 
 
 def same(one: Description, other: Description) -> bool:
@@ -117,6 +142,10 @@ def _same_sample(one: Array | None, other: Array | None) -> bool:
     if one is None or other is None:
         return one is other
     return one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def _log(what: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": what, "exception": error})
 
 
 async def _pause(seconds: float, clock: Clock) -> None:
