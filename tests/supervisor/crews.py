@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from penstock.spec.plan import Plan
 from penstock.supervisor.processes import Processes
+from penstock.supervisor.worker import Report
 from tests.supervisor.fakes import Said
 from tests.support import ManualClock, settle
 from tests.waiting import until
@@ -28,17 +29,25 @@ def plan(text: str = "", generation: int = 1) -> Plan:
 
 
 class FakeLeader:
-    """Says what is served, and keeps what it was asked."""
+    """Says what is served, and keeps what it was asked; fails so many times of a death."""
 
     def __init__(self) -> None:
         self.plan = plan()
         self.gone: list[int] = []
         self.asked: list[tuple[str, object]] = []
+        self.last: dict[int, Report] = {}
+        self.fails = 0
 
     def current(self) -> Plan:
         return self.plan
 
+    def reported(self, index: int, report: Report) -> None:
+        self.last[index] = report
+
     def departed(self, index: int) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("a fault of the leader")
         self.gone.append(index)
 
     async def answer(self, verb: str, payload: Any) -> Any:  # noqa: ANN401

@@ -151,6 +151,9 @@ class FakeCrew:
             self.on_asked()
         return dict(self.there)
 
+    def reporting(self) -> Mapping[int, Worker]:
+        return self.workers()
+
     def members(self) -> tuple[Member, ...]:
         return tuple(
             Member(index=index, pid=1, phase="serving", started_wall_s=1.0) for index in self.there

@@ -2,7 +2,8 @@
 
 To open `refuse` fails, `raise` raises, `die` and `segfault` end it, `die once PATH` ends the first
 that opens it, `hang` never ends; to flip to `deaf` never ends. It answers a connection with its
-index, its process id and its generation.
+index, its process id and its generation. In the mode `mute first` the first dies of announcing; in
+`leaving` it leaves at SIGTERM and says what it has counted, and in `leaving for long` it stays.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Scripted:
         self._plans: dict[int, str] = {}
         self._generation = 0
         self._started_wall_s = time.time()
-        self.link: Link | None = None
+        self.counted = 1.0
 
     async def answer(self, verb: str, payload: Any) -> object:  # noqa: ANN401
         match verb:
@@ -42,7 +43,11 @@ class Scripted:
             case "discard":
                 self._plans.pop(payload, None)
             case "report":
-                return self._report()
+                return self.report()
+            case "announce":
+                if self._mode == "mute first" and self._index == 0:
+                    os._exit(3)
+                os.write(1, f"announced by {self._index}\n".encode())
             case "listen":
                 self._accept_from(self._index)
             case "adopt":
@@ -74,14 +79,14 @@ class Scripted:
         self._plans[generation] = text
         return []
 
-    def _report(self) -> object:
+    def report(self) -> object:
         if self._mode == "babbling":
             return "so and so"
         return {
             "pid": os.getpid(),
             "generation": self._generation,
             "started_wall_s": self._started_wall_s,
-            "measures": {"numbers": {"penstock_requests_total": {("iris", "200"): 1.0}}},
+            "measures": {"numbers": {"penstock_requests_total": {("iris", "200"): self.counted}}},
         }
 
     def _accept_from(self, index: int) -> None:
@@ -110,11 +115,15 @@ async def work(mode: str, index: int, link_fd: int, listening: Sequence[int]) ->
 
     async def leave() -> None:
         await link.call("leaving", timeout_s=10.0)
+        if mode == "leaving":
+            scripted.counted = 5.0
+            await link.call("last", scripted.report(), timeout_s=10.0)
+            ended.set()
 
     leaving: list[asyncio.Task[None]] = []
     if mode == "stubborn":
         loop.add_signal_handler(signal.SIGTERM, lambda: None)
-    elif mode == "leaving":
+    elif mode.startswith("leaving"):
         loop.add_signal_handler(signal.SIGTERM, lambda: leaving.append(loop.create_task(leave())))
     else:
         loop.add_signal_handler(signal.SIGTERM, ended.set)

@@ -7,9 +7,11 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from penstock.supervisor.backoff import FIRST_S
+from penstock.spec.plan import Plan
+from penstock.supervisor.backoff import FIRST_S, WINDOW_S
 from penstock.supervisor.processes import KILL_AFTER_S, CannotStart
 from penstock.supervisor.worker import CALL_TIMEOUT_S, WorkerLost
 from tests.supervisor.crews import DRAIN_S, RealCrew, command, plan
@@ -307,6 +309,44 @@ async def test_who_hangs_up_is_replaced(serving: Serving) -> None:
     await crew.stop()
 
 
+async def test_a_fault_while_one_is_replaced_is_told_and_it_is_tried_again(
+    serving: Serving,
+) -> None:
+    crew = await serving()
+    crew.leader.fails = 2
+    old = crew.pid(0)
+    os.kill(old, signal.SIGKILL)
+    what = "error: worker 0 could not be replaced: something went wrong here"
+    for times in (1, 2):
+        await until(lambda: len(crew.said.lines) == times)  # noqa: B023
+        assert crew.said.lines[-1] == f"{what} [error: a fault of the leader]"
+        await until(lambda: crew.clock.timers)
+        await crew.clock.elapse(FIRST_S)
+    await until(lambda: crew.said.has("next start in"))
+    await crew.clock.elapse(WINDOW_S)
+    await replaced(crew, 0, old)
+    assert await crew.ask(0) == (0, crew.pid(0), 1)
+
+
+async def test_a_replacement_that_a_fault_keeps_from_joining_is_ended(serving: Serving) -> None:
+    crew = await serving()
+    current, failing = crew.leader.current, [1]
+
+    def broken() -> Plan:
+        if failing.pop() if failing else 0:
+            raise RuntimeError("a fault of the leader")
+        return current()
+
+    crew.leader.current = broken  # type: ignore[method-assign]
+    old = crew.pid(0)
+    os.kill(old, signal.SIGKILL)
+    await until(lambda: crew.said.has("could not be replaced"))
+    await crew.clock.elapse(FIRST_S)
+    await until(lambda: crew.said.has("could not be brought up and was killed"))
+    await crew.clock.elapse(WINDOW_S)
+    await replaced(crew, 0, old)
+
+
 # --- what they ask -----------------------------------------------------------------------
 
 
@@ -329,13 +369,15 @@ async def test_nothing_is_answered_before_anything_is_served() -> None:
 async def test_who_was_told_to_end_by_somebody_else_leaves_its_socket(
     serving: Serving,
 ) -> None:
-    crew = await serving(2, command("leaving"))
+    crew = await serving(2, command("leaving for long"))
     old = crew.pid(0)
     os.kill(old, signal.SIGTERM)
     await until(lambda: crew.phases()[0] == "leaving")
     await until(lambda: crew.crew._seats[0].keeper is not None)
     assert list(crew.crew.workers()) == [1]
     assert crew.pid(0) == old
+    assert (await crew.crew.reporting()[0].report()).pid == old  # it still counts
+    assert list(crew.crew.reporting()) == [0, 1]
     crew.crew._seats[0].process.worker._lost("is slow to answer")  # type: ignore[union-attr]
     assert crew.pid(0) == old  # its requests come first
     await crew.clock.elapse(DRAIN_S + KILL_AFTER_S)
@@ -344,6 +386,56 @@ async def test_who_was_told_to_end_by_somebody_else_leaves_its_socket(
     assert crew.leader.asked == []
     await crew.crew._see_off(crew.crew._seats[0])
     await crew.crew._see_off(crew.crew._seats[0])  # it says so twice
+
+
+async def test_who_ends_says_last_what_it_has_counted(serving: Serving) -> None:
+    crew = await serving(2, command("leaving"))
+    old = crew.pid(1)
+    os.kill(old, signal.SIGTERM)
+    await replaced(crew, 1, old)
+    assert crew.leader.gone == [1]
+    last = crew.leader.last[1]
+    assert (last.pid, last.measures.numbers["penstock_requests_total"]) == (
+        old,
+        {("iris", "200"): 5.0},
+    )
+    with pytest.raises(msgspec.ValidationError):
+        await crew.crew._answer(crew.crew._seats[0], "last", "so and so")
+
+
+# --- what is said of all of them ---------------------------------------------------------
+
+
+async def test_one_announces_what_all_serve(capfd: pytest.CaptureFixture[str]) -> None:
+    crew = RealCrew(3, command())
+    await crew.start()
+    os.kill(crew.pid(0), signal.SIGKILL)
+    await replaced(crew, 0, crew.pid(0))
+    await crew.stop()
+    assert capfd.readouterr().out == "announced by 0\n"
+
+
+async def test_another_announces_it_when_the_first_dies_before(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    crew = RealCrew(2, command("mute first"))
+    await crew.start()
+    assert capfd.readouterr().out == "announced by 1\n"
+    await crew.stop()
+
+
+async def test_a_replacement_announces_it_when_all_die_before(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    crew = RealCrew(1, command())
+    await crew.crew.start()
+    os.kill(crew.pid(0), signal.SIGKILL)
+    await until(lambda: not crew.pid(0))
+    await crew.crew.serve(crew.leader)
+    await replaced(crew, 0, 0)
+    await until(lambda: crew.crew._announced)
+    await crew.stop()
+    assert capfd.readouterr().out == "announced by 0\n"
 
 
 # --- the end -----------------------------------------------------------------------------

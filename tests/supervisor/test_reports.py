@@ -112,3 +112,14 @@ async def test_a_fault_of_a_worker_in_this_process_is_raised(clock: ManualClock)
     worker.fails_of = "report"
     with pytest.raises(RuntimeError, match="no report"):
         await Ledger(clock).collect({0: worker})
+
+
+async def test_what_one_says_as_it_ends_counts(clock: ManualClock) -> None:
+    ledger = Ledger(clock)
+    worker = FakeWorker(10)
+    worker.measures = counted(5)
+    await ledger.collect({0: worker})
+    worker.measures = counted(8)
+    ledger.note(0, await worker.report())
+    ledger.depart(0)
+    assert count_of((await ledger.collect({})).departed) == 8

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.core.errors import ChangeRefused, SpecError
 from penstock.spec.nodes import Plain
+from penstock.spec.read import Source
+from penstock.supervisor.disk import ANSWER_S
 from penstock.supervisor.draft import PlanSource
 from penstock.supervisor.journal import CannotKeep
 from penstock.supervisor.overlay import MAX_ENTRIES, Change, Entry, Event, Overlay
 from penstock.supervisor.state import NoState, State, StateDirectory, open_state
-from penstock.supervisor.succession import Succession
+from penstock.supervisor.succession import FINISH_S, Succession
 from tests.supervisor.fakes import SPEC, WEIGHT, FakeCrew, FakeWorker, Said, plans_of_file
-from tests.support import ManualClock
+from tests.support import ManualClock, settle
 from tests.waiting import until
 
 START_TIME = "2025-06-15T15:06:40.000Z"
@@ -30,13 +34,14 @@ class Server:
             self.path.write_text(SPEC)
         self.state: State = open_state(folder / "state")
         self.said = Said()
+        self.clock = ManualClock()
         self.workers = [FakeWorker(pid) for pid in range(workers)]
         self.crew = FakeCrew(*self.workers)
         self.plans: PlanSource = plans_of_file(self.path)
         self.succession = self.succeeding(self.state)
 
     def succeeding(self, state: State) -> Succession:
-        return Succession(self.plans, self.crew, state, clock=ManualClock(), log=self.said)
+        return Succession(self.plans, self.crew, state, clock=self.clock, log=self.said)
 
     def write(self, old: str, new: str) -> None:
         text = self.path.read_text()
@@ -116,6 +121,23 @@ async def test_a_worker_that_dies_at_the_start_ends_it(server: Server) -> None:
     server.workers[1].dies_of = "prepare"
     with pytest.raises(SpecError, match="a worker died while it opened the models"):
         await server.succession.begin()
+
+
+async def test_a_disk_that_hangs_at_the_start_ends_it(server: Server) -> None:
+    goes_on = threading.Event()
+    read = server.plans.read
+
+    def hanging() -> Source:
+        goes_on.wait()
+        return read()
+
+    server.plans = msgspec.structs.replace(server.plans, read=hanging)
+    beginning = asyncio.ensure_future(server.succeeding(server.state).begin())
+    await until(lambda: server.clock.timers)
+    await server.clock.elapse(ANSWER_S)
+    with pytest.raises(SpecError, match="the file could not be read: the disk has not answered"):
+        await beginning
+    goes_on.set()
 
 
 async def test_a_disk_that_is_full_at_the_start_is_told(server: Server) -> None:
@@ -246,6 +268,68 @@ async def test_a_change_that_cannot_be_kept_is_taken_back_in_all(server: Server)
     assert server.served == [(2, 5.0), (2, 5.0)]
 
 
+async def test_a_fault_while_a_change_is_kept_takes_it_back_in_all(server: Server) -> None:
+    await server.succession.begin()
+
+    def broken(events: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    server.state.append = broken  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await server.succession.set(SVC_5, "anna")
+    assert server.nothing_open()
+    assert server.served == [(1, None), (1, None)]
+
+
+async def test_a_change_that_is_being_kept_is_made_although_it_is_cancelled(
+    server: Server,
+) -> None:
+    await server.succession.begin()
+    keeping, keep = Keeping(server.state.append), server.state.append
+    server.state.append = keeping  # type: ignore[method-assign]
+    setting = asyncio.ensure_future(server.succession.set(SVC_5, "anna"))
+    await until(keeping.begun.is_set)
+    setting.cancel()
+    await settle()
+    assert not setting.done()
+    keeping.goes_on.set()
+    assert (await setting).generation == 2
+    assert server.served == [(2, 5.0), (2, 5.0)]
+    assert server.kinds[-1] == ("set", 2)
+    server.state.append = keep  # type: ignore[method-assign]
+
+
+async def test_a_disk_that_hangs_while_a_change_is_kept_does_not_hold_up_the_end(
+    server: Server,
+) -> None:
+    await server.succession.begin()
+    keeping, keep = Keeping(server.state.append), server.state.append
+    server.state.append = keeping  # type: ignore[method-assign]
+    setting = asyncio.ensure_future(server.succession.set(SVC_5, "anna"))
+    await until(keeping.begun.is_set)
+    setting.cancel()
+    await server.clock.elapse(FINISH_S)
+    with pytest.raises(asyncio.CancelledError):
+        await setting
+    await until(server.nothing_open)
+    keeping.goes_on.set()
+    server.state.append = keep  # type: ignore[method-assign]
+
+
+class Keeping:
+    """A log whose disk hangs until it is told to go on."""
+
+    def __init__(self, append: Callable[[tuple[Event, ...]], None]) -> None:
+        self._append = append
+        self.begun = threading.Event()
+        self.goes_on = threading.Event()
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        self.begun.set()
+        self.goes_on.wait()
+        self._append(tuple(events))
+
+
 async def test_it_is_in_the_log_before_any_worker_flips(server: Server) -> None:
     await server.succession.begin()
     keep = server.state.append
@@ -285,7 +369,7 @@ async def test_a_reload_serves_what_the_file_says_now(server: Server) -> None:
     assert (server.state.events[-1].cause, server.state.events[-1].who) == ("SIGHUP", "anna")
 
 
-async def test_a_reload_opens_the_models_anew_although_the_file_is_the_same(
+async def test_a_reload_that_is_asked_for_is_made_although_the_file_is_the_same(
     server: Server,
 ) -> None:
     await server.succession.begin()

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.core.errors import ChangeRefused, SpecError
+from penstock.core.families import REQUESTS
+from penstock.core.snapshot import Snapshot
 from penstock.spec.read import Source
 from penstock.supervisor.crew import Alone
+from penstock.supervisor.disk import ANSWER_S
 from penstock.supervisor.draft import PlanSource
+from penstock.supervisor.overlay import Event
 from penstock.supervisor.reports import REFRESH_S
 from penstock.supervisor.state import NoState, open_state
-from penstock.supervisor.succession import READ_S
 from penstock.supervisor.supervisor import MAX_WAITING, Supervisor
 from penstock.supervisor.watch import POLL_S
 from tests.supervisor.fakes import (
@@ -25,8 +29,10 @@ from tests.supervisor.fakes import (
     plans_of_file,
     plans_of_text,
 )
-from tests.support import ManualClock, nothing_loose
+from tests.support import ManualClock, nothing_loose, settle
 from tests.waiting import until
+
+COUNTER = REQUESTS.name
 
 
 class Server:
@@ -53,14 +59,15 @@ class Server:
         return [one.generation for one in self.workers]
 
     async def look(self) -> None:
-        """Let the file be looked at once, and what follows from it begin."""
+        """Let the file be looked at once, and what follows from it end."""
         watch = self.supervisor._watch
         assert watch is not None
         looks = watch._looks
         await self.clock.elapse(POLL_S)
         await until(lambda: watch._looks > looks)
-        await until(lambda: not self.supervisor._waiting)
-        await until(lambda: self.clock.timers)  # it waits to look again
+        itself = 1 + (len(self.workers) > 1)  # what looks, and what asks for reports
+        await until(lambda: len(self.supervisor._tasks) == itself)
+        await settle()
 
 
 Serving = Callable[..., Awaitable[Server]]
@@ -114,13 +121,73 @@ async def test_stopping_ends_the_crew_and_gives_up_what_is_under_way(serving: Se
     assert server.generations == [1, 1]
 
 
+async def test_a_start_that_is_given_up_leaves_nobody(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.workers[0].gate = asyncio.get_running_loop().create_future()
+    async with nothing_loose():
+        starting = asyncio.ensure_future(server.supervisor.start())
+        await until(lambda: ("prepare", 1) in server.workers[0].asked)
+        server.supervisor.reload_soon("penstock", "SIGHUP")
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        server.supervisor.reload_soon("penstock", "SIGHUP")  # nobody is there to do it
+    assert server.crew.stopped == 1
+    assert server.supervisor._tasks == set()
+    server.state.close()
+
+
+async def test_a_reload_that_is_asked_for_during_the_start_comes_after_it(
+    tmp_path: Path,
+) -> None:
+    server = Server(tmp_path)
+    gate = server.workers[0].gate = asyncio.get_running_loop().create_future()
+    starting = asyncio.ensure_future(server.supervisor.start())
+    await until(lambda: ("prepare", 1) in server.workers[0].asked)
+    server.supervisor.reload_soon("penstock", "SIGHUP")
+    await settle()
+    assert ("prepare", 2) not in server.workers[0].asked
+    gate.set_result(None)
+    await starting
+    await until(lambda: server.said.lines)
+    assert server.said.lines == ["info: reloaded (SIGHUP): generation 2, by 2 of 2 workers"]
+    await server.supervisor.stop()
+    server.state.close()
+
+
+async def test_stopping_makes_a_change_that_is_being_written_down(serving: Serving) -> None:
+    server = await serving()
+    begun, goes_on = threading.Event(), threading.Event()
+    keep = server.state.append
+
+    def keeping(events: Sequence[Event]) -> None:
+        begun.set()
+        goes_on.wait()
+        keep(events)
+
+    server.state.append = keeping  # type: ignore[method-assign]
+    setting = asyncio.ensure_future(server.supervisor.switch("spare", "off", "anna"))
+    await until(begun.is_set)
+    stopping = asyncio.ensure_future(server.supervisor.stop())
+    await settle()
+    assert server.crew.stopped == 0
+    goes_on.set()
+    assert (await setting).workers == 2
+    await stopping
+    assert server.crew.stopped == 1
+    assert server.generations == [2, 2]
+    assert server.state.events[-1].generation == 2
+
+
 async def test_one_worker_in_this_process(tmp_path: Path) -> None:
     worker, clock = FakeWorker(), ManualClock()
-    crew = Alone(worker, clock)
+    crew = Alone(clock)
+    crew.worker = worker
     (before,) = crew.members()
     supervisor = Supervisor(plans_of_text(), crew, NoState("none"), clock=clock, log=Said())
     await supervisor.start()
     assert worker.generation == 1
+    assert crew.reporting() == crew.workers() == {0: worker}
     (member,) = (await supervisor.status()).workers
     assert (before.phase, member.phase, member.index) == ("opening", "serving", 0)
     assert (crew.size, clock.timers) == (1, 0)
@@ -224,6 +291,28 @@ async def test_a_reload_for_a_signal_that_is_refused(serving: Serving) -> None:
     assert server.generations == [1, 1]
 
 
+async def test_a_signal_that_finds_too_much_waiting_does_not_silence_those_after_it(
+    serving: Serving,
+) -> None:
+    server = await serving()
+    gate = server.workers[0].gate = asyncio.get_running_loop().create_future()
+    changes = [asyncio.ensure_future(server.supervisor.reload("anna")) for _ in range(MAX_WAITING)]
+    await until(lambda: server.supervisor._waiting == MAX_WAITING)
+    server.supervisor.reload_soon("penstock", "SIGHUP")
+    await until(lambda: server.said.has("not reloaded (SIGHUP)", "16 changes wait already"))
+    refused = (await server.supervisor.status()).refused
+    assert refused is not None
+    assert (refused.cause, refused.problems) == (
+        "SIGHUP",
+        ("16 changes wait already; try again later",),
+    )
+    gate.set_result(None)
+    await asyncio.gather(*changes)
+    assert server.generations == [1 + MAX_WAITING] * 2
+    server.supervisor.reload_soon("penstock", "SIGHUP")
+    await until(lambda: server.generations == [2 + MAX_WAITING] * 2)
+
+
 # --- the file ----------------------------------------------------------------------------
 
 
@@ -260,6 +349,47 @@ async def test_a_bad_file_is_told_once_and_a_good_one_after_it_is_served(
     for _ in range(2):
         await server.look()
     await until(lambda: server.generations == [2, 2])
+
+
+async def test_a_file_that_is_refused_for_a_passing_reason_is_tried_again(
+    serving: Serving,
+) -> None:
+    server = await serving()
+    server.workers[1].problems = ("no room",)
+    server.path.write_text(SPEC + "# changed\n")
+    for _ in range(2):
+        await server.look()
+    told = [
+        "error: not reloaded (the file changed): generation 1 goes on serving [problems: no room]"
+    ]
+    assert server.said.lines == told
+    for _ in range(8):  # it is tried again meanwhile
+        await server.look()
+    assert server.workers[0].asked.count(("prepare", 2)) == 3
+    assert server.said.lines == told  # and not told again
+    server.workers[1].problems = ("no time",)
+    for _ in range(10):
+        await server.look()
+    assert server.said.has("problems: no time")
+    server.workers[1].problems = ()
+    for _ in range(20):
+        await server.look()
+    assert server.generations == [2, 2]
+    assert (await server.supervisor.status()).refused is None
+    for _ in range(4):
+        await server.look()
+    assert server.generations == [2, 2]
+
+
+async def test_a_file_that_kills_who_opens_it_is_not_tried_again(serving: Serving) -> None:
+    server = await serving()
+    for worker in server.workers:
+        worker.dies_of = "prepare"
+    server.path.write_text(SPEC + "# changed\n")
+    for _ in range(12):
+        await server.look()
+    assert [one.asked.count(("prepare", 2)) for one in server.workers] == [1, 1]
+    assert server.said.has("worker 0 died while it opened it")
 
 
 async def test_a_fault_does_not_end_the_watching(serving: Serving) -> None:
@@ -326,6 +456,19 @@ async def test_reports_of_all_and_of_those_that_ended(serving: Serving) -> None:
     assert [one.report.pid for one in reports.workers] == [1]
 
 
+async def test_what_a_worker_says_as_it_ends_is_kept(serving: Serving) -> None:
+    server = await serving()
+    await server.supervisor.reports()
+    last = await server.workers[0].report()
+    server.supervisor.reported(
+        0, msgspec.structs.replace(last, measures=Snapshot({COUNTER: {("iris", "200"): 7.0}}))
+    )
+    server.supervisor.departed(0)
+    server.crew.there.pop(0)
+    departed = (await server.supervisor.reports()).departed
+    assert departed.numbers[COUNTER] == {("iris", "200"): 7.0}
+
+
 async def test_several_workers_are_asked_unasked(serving: Serving) -> None:
     """What one has counted would be lost when it is killed."""
     server = await serving(plans_of_text())
@@ -362,11 +505,38 @@ async def test_a_file_whose_reading_hangs_holds_up_neither_changes_nor_the_end(
     server = await serving(PlanSource(read, usual.reserved, usual.available))
     reloading = asyncio.ensure_future(server.supervisor.reload("anna"))
     await until(lambda: server.clock.timers)
-    await server.clock.elapse(READ_S)
-    with pytest.raises(ChangeRefused, match="the file could not be read within 10 s"):
+    await server.clock.elapse(ANSWER_S)
+    with pytest.raises(
+        ChangeRefused, match="the file could not be read: the disk has not answered within 10 s"
+    ):
         await reloading
     changed = await server.supervisor.switch("spare", "off", "anna")
     assert changed.generation == 2
+    goes_on.set()
+
+
+async def test_while_a_reading_hangs_further_reloads_are_refused_at_once(
+    serving: Serving,
+) -> None:
+    goes_on, reads = threading.Event(), [0]
+    usual = plans_of_text()
+
+    def read() -> Source:
+        reads[0] += 1
+        if reads[0] > 1:
+            goes_on.wait()
+        return usual.read()
+
+    server = await serving(PlanSource(read, usual.reserved, usual.available))
+    reloading = asyncio.ensure_future(server.supervisor.reload("anna"))
+    await until(lambda: server.supervisor._succession._disk._asking)
+    await server.clock.elapse(ANSWER_S)
+    with pytest.raises(ChangeRefused):
+        await reloading
+    for _ in range(5):
+        with pytest.raises(ChangeRefused, match="has not answered what it was asked before"):
+            await server.supervisor.reload("anna")
+    assert reads == [2]
     goes_on.set()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.clock import SystemClock
-from penstock.core.errors import ChangeRefused
+from penstock.core.errors import ChangeRefused, SpecError
 from penstock.core.snapshot import merged
 from penstock.supervisor.control import ControlServer, connected
 from penstock.supervisor.draft import PlanSource
@@ -124,7 +124,7 @@ async def test_a_file_that_kills_who_opens_it_kills_no_more_than_two(serving: Se
     server = await serving(3)
     last = server.crew.members()[2].pid
     server.says("die")
-    with pytest.raises(ChangeRefused, match="worker 0 died while it opened it"):
+    with pytest.raises(SpecError, match="worker 0 died while it opened it"):
         await server.supervisor.reload("anna")
     await until(lambda: [one.phase for one in server.crew.members()] == ["serving"] * 3)
     assert server.crew.members()[2].pid == last

@@ -143,7 +143,7 @@ class Link(asyncio.Protocol):
         number = next(self._numbers)
         try:
             frame = _encode([number, _CALL, verb, payload])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise LinkFailed(f"the call cannot be sent: {error}") from error
         if refusal := self._refusal(frame):
             raise LinkFailed(refusal)

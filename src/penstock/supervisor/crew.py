@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from penstock.core.clock import Clock
 from penstock.spec.plan import Plan
-from penstock.supervisor.worker import Worker
+from penstock.supervisor.worker import Report, Worker
 
 Phase: TypeAlias = Literal["opening", "serving", "leaving", "down"]
 
@@ -40,6 +40,9 @@ class Leader(Protocol):
     def current(self) -> Plan:
         """Return what a replacement is to serve before it accepts anything."""
 
+    def reported(self, index: int, report: Report) -> None:
+        """Take what a worker says unasked: the last that it counts before it ends."""
+
     def departed(self, index: int) -> None:
         """Take note that a worker has ended; its replacement has the same index."""
 
@@ -56,6 +59,9 @@ class Crew(Protocol):
 
     def workers(self) -> Mapping[int, Worker]:
         """Return those that take part in changes, by their index."""
+
+    def reporting(self) -> Mapping[int, Worker]:
+        """Return those that are asked what they count: also who takes part in no more changes."""
 
     def members(self) -> tuple[Member, ...]:
         """Return what is known of each, in order, also of those that are down."""
@@ -78,12 +84,15 @@ class Alone:
     """A crew of one worker in this very process, whose life somebody else looks after.
 
     Args:
-        worker: the gateway's own.
         clock: tells when it was started.
+
+    Attributes:
+        worker: the gateway's own; it is there before the crew is started.
     """
 
-    def __init__(self, worker: Worker, clock: Clock) -> None:
-        self._worker = worker
+    worker: Worker
+
+    def __init__(self, clock: Clock) -> None:
         self._started_wall_s = clock.wall_s()
         self._phase: Phase = "opening"
 
@@ -94,7 +103,11 @@ class Alone:
 
     def workers(self) -> Mapping[int, Worker]:
         """Return the one."""
-        return {0: self._worker}
+        return {0: self.worker}
+
+    def reporting(self) -> Mapping[int, Worker]:
+        """Return the one."""
+        return {0: self.worker}
 
     def members(self) -> tuple[Member, ...]:
         """Return the one."""

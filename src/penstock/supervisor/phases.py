@@ -22,10 +22,12 @@ class Outcome(Struct, frozen=True):
     Attributes:
         ready: the workers that can flip.
         problems: why the plan cannot be served; there are none, or nobody is to flip.
+        deadly: whoever tried to open it died; it is better not tried again as it is.
     """
 
     ready: Mapping[int, Worker]
     problems: tuple[str, ...] = ()
+    deadly: bool = False
 
 
 async def prepare_all(workers: Mapping[int, Worker], plan: Plan) -> Outcome:
@@ -107,7 +109,8 @@ def _outcome(
         for index, worker in workers.items()
         if index in answers and index not in lost and not answers[index]
     }
-    return Outcome(ready, tuple(dict.fromkeys(problems)))
+    deadly = 0 < len(lost) == len(answers)
+    return Outcome(ready, tuple(dict.fromkeys(problems)), deadly)
 
 
 async def _flip(index: int, worker: Worker, plan: Plan, log: Says) -> bool:

@@ -14,15 +14,19 @@ from typing import Any, Final, final
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.log import Says
-from penstock.supervisor.backoff import WINDOW_S, Backoff
-from penstock.supervisor.crew import Leader, Member, Phase
+from penstock.supervisor.backoff import FIRST_S, WINDOW_S
+from penstock.supervisor.crew import Leader, Member
 from penstock.supervisor.pause import pause
 from penstock.supervisor.phases import catch_up
 from penstock.supervisor.process import WorkerProcess, start_process
-from penstock.supervisor.worker import LinkedWorker, Worker, WorkerLost
+from penstock.supervisor.seat import Seat
+from penstock.supervisor.worker import Worker, WorkerLost, report_from
 
 LEAVING: Final = "leaving"
 """What a worker says that accepts no more, as somebody told it to end: its socket needs a home."""
+
+LAST: Final = "last"
+"""What a worker says when it has answered its last request, with its report."""
 
 KILL_AFTER_S: Final = 5.0
 """How much longer than its drain a worker may take to end before it is killed."""
@@ -63,10 +67,11 @@ class Processes:
         self._clock = clock
         self._log = log
         self._drain_s = drain_s
-        self._seats = [_Seat(index) for index in range(len(listening))]
+        self._seats = [Seat(index) for index in range(len(listening))]
         self._leader: Leader | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._homing = asyncio.Lock()
+        self._announced = False
 
     @property
     def size(self) -> int:
@@ -76,6 +81,10 @@ class Processes:
     def workers(self) -> Mapping[int, Worker]:
         """Return those that take part in changes, by their index."""
         return {seat.index: seat.linked for seat in self._seats if seat.joined}
+
+    def reporting(self) -> Mapping[int, Worker]:
+        """Return those that are asked what they count: also those that leave, by their index."""
+        return {seat.index: seat.linked for seat in self._seats if seat.counts}
 
     def members(self) -> tuple[Member, ...]:
         """Return what is known of each, in order, also of those that are down."""
@@ -98,6 +107,7 @@ class Processes:
         """Have all accept connections; from now on replace whoever dies."""
         self._leader = leader
         await asyncio.gather(*map(self._listen, self._seats))
+        await self._announce()
         for seat in self._seats:
             self._spawn(self._keep(seat, leader))
 
@@ -125,26 +135,34 @@ class Processes:
 
     # --- the life of one worker ---
 
-    async def _keep(self, seat: _Seat, leader: Leader) -> None:
+    async def _keep(self, seat: Seat, leader: Leader) -> None:
         """Replace a worker's process whenever it has ended."""
         while True:
             assert seat.process is not None
             how = await seat.process.wait()
-            self._bury(seat, leader)
-            self._spawn(
-                self._find_homes()
-            )  # a sibling that is frozen must not delay the next start
-            await self._start_again(seat, seat.process, how)
-            await self._bring_up(seat, leader)
+            try:
+                await self._replace(seat, seat.process, how, leader)
+            except Exception as error:  # noqa: BLE001 - a fault of ours; it must not end this
+                what = f"worker {seat.index} could not be replaced: something went wrong here"
+                self._log.error(what, error=error)
+                seat.process.kill("could not be brought up")  # if there is a new one
+                seat.backoff = seat.backoff.died(self._clock.now_s(), 0.0)
+                await pause(self._clock, max(seat.backoff.pause_s, FIRST_S))
 
-    def _bury(self, seat: _Seat, leader: Leader) -> None:
+    async def _replace(self, seat: Seat, dead: WorkerProcess, how: str, leader: Leader) -> None:
+        self._bury(seat, leader)
+        self._spawn(self._find_homes())  # a frozen sibling must not delay the next start
+        await self._start_again(seat, dead, how)
+        await self._bring_up(seat, leader)
+
+    def _bury(self, seat: Seat, leader: Leader) -> None:
         seat.phase, seat.joined = "down", False
         for other in self._seats:
             if other.keeper is seat:
                 other.keeper = None
         leader.departed(seat.index)
 
-    async def _start_again(self, seat: _Seat, dead: WorkerProcess, how: str) -> None:
+    async def _start_again(self, seat: Seat, dead: WorkerProcess, how: str) -> None:
         died_s = self._clock.now_s()
         seat.backoff = seat.backoff.died(died_s, died_s - dead.started_s)
         what = f"worker {seat.index} (pid {dead.pid}) {how}"
@@ -165,7 +183,7 @@ class Processes:
         seat.restarts += 1
         self._log.warning(f"{what}; started again as pid {seat.process.pid}")
 
-    async def _bring_up(self, seat: _Seat, leader: Leader) -> None:
+    async def _bring_up(self, seat: Seat, leader: Leader) -> None:
         """Have a replacement open what is served, and accept; if it cannot, its process ends."""
         assert seat.process is not None
         try:
@@ -179,30 +197,43 @@ class Processes:
         except WorkerLost:
             return None
         await self._listen(seat)
+        await self._announce()
         self._spawn(self._find_homes())
         return None
 
-    async def _listen(self, seat: _Seat) -> None:
+    async def _listen(self, seat: Seat) -> None:
         try:
             await seat.linked.listen()
         except WorkerLost:
             return  # its end is dealt with where it is waited for
         seat.phase = "serving"
 
-    async def _started(self, seat: _Seat) -> WorkerProcess:
+    async def _announce(self) -> None:
+        """Have any worker print what is served, unless one has."""
+        for seat in self._seats:
+            if seat.serving and not self._announced:
+                self._announced = True
+                try:
+                    await seat.linked.announce()
+                except WorkerLost:
+                    self._announced = False
+
+    async def _started(self, seat: Seat) -> WorkerProcess:
         answer = partial(self._answer, seat)
         return await start_process(
             seat.index, self._command, self._listening, clock=self._clock, answer=answer
         )
 
-    async def _answer(self, seat: _Seat, verb: str, payload: Any) -> Any:  # noqa: ANN401
+    async def _answer(self, seat: Seat, verb: str, payload: Any) -> Any:  # noqa: ANN401
         if self._leader is None:
             raise RuntimeError("nothing is served yet")
         if verb == LEAVING:
             return await self._see_off(seat)
+        if verb == LAST:
+            return self._leader.reported(seat.index, report_from(payload))
         return await self._leader.answer(verb, payload)
 
-    async def _see_off(self, seat: _Seat) -> None:
+    async def _see_off(self, seat: Seat) -> None:
         if seat.serving and seat.process is not None:
             process = seat.process
             process.leaving, seat.phase, seat.joined = True, "leaving", False
@@ -221,7 +252,7 @@ class Processes:
                 elif seat.keeper is None or not seat.keeper.serving:
                     await self._give_away(seat)
 
-    async def _take_back(self, seat: _Seat) -> None:
+    async def _take_back(self, seat: Seat) -> None:
         keeper, seat.keeper = seat.keeper, None
         if keeper is not None and keeper.serving:
             try:
@@ -229,7 +260,7 @@ class Processes:
             except WorkerLost:
                 return  # and with it its hold on the socket
 
-    async def _give_away(self, seat: _Seat) -> None:
+    async def _give_away(self, seat: Seat) -> None:
         seat.keeper = None
         for sibling in self._seats:
             if sibling.serving:
@@ -258,38 +289,3 @@ class Processes:
         for one in (timer, *left):
             one.cancel()
         return [one for one in processes if one.alive]
-
-
-@final
-class _Seat:
-    """A worker's place: its index and its listening socket stay, its process may change."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.process: WorkerProcess | None = None
-        self.phase: Phase = "opening"
-        self.joined = False
-        self.keeper: _Seat | None = None
-        self.backoff = Backoff()
-        self.restarts = 0
-
-    @property
-    def linked(self) -> LinkedWorker:
-        assert self.process is not None
-        return self.process.worker
-
-    @property
-    def serving(self) -> bool:
-        return self.phase == "serving" and self.process is not None and self.process.alive
-
-    @property
-    def member(self) -> Member:
-        process = self.process
-        alive = process is not None and process.alive
-        return Member(
-            index=self.index,
-            pid=process.pid if process is not None and alive else 0,
-            phase=self.phase,
-            started_wall_s=0.0 if process is None else process.started_wall_s,
-            restarts=self.restarts,
-        )

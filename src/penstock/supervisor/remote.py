@@ -50,7 +50,7 @@ class RemoteSupervisor:
         return await self._changed("switch", {"target": target, "state": state, "who": who})
 
     async def reload(self, who: str = "", cause: str = "reload") -> Changed:
-        """Have the file read and its models opened anew."""
+        """Have the file read anew; models that have changed are opened."""
         return await self._changed("reload", {"who": who, "cause": cause})
 
     async def history(self, limit: int | None = None) -> tuple[Event, ...]:

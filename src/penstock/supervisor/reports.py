@@ -74,6 +74,10 @@ class Ledger:
         )
         return Reports(workers=latest, departed=self._departed)
 
+    def note(self, index: int, report: Report) -> None:
+        """Keep what a worker said unasked."""
+        self._last[index] = report
+
     def depart(self, index: int) -> None:
         """Keep what a worker has counted that has ended, for good."""
         self._asking.pop(index, None)

@@ -9,12 +9,9 @@ and waiting for a disk, is done in threads: the loop may have requests to serve.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from typing import Final, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from penstock.core.clock import Clock
 from penstock.core.errors import ChangeRefused, SpecError
@@ -22,9 +19,11 @@ from penstock.core.log import Says
 from penstock.spec.read import Source
 from penstock.supervisor.answers import Changed
 from penstock.supervisor.crew import Crew
+from penstock.supervisor.disk import Disk, DiskHangs
 from penstock.supervisor.draft import Asked, Draft, PlanSource, drafted, wanted
 from penstock.supervisor.journal import CannotKeep
 from penstock.supervisor.overlay import MAX_ENTRIES, Change, Event, Kind, replayed
+from penstock.supervisor.pause import pause
 from penstock.supervisor.phases import (
     Outcome,
     catch_up,
@@ -36,8 +35,8 @@ from penstock.supervisor.phases import (
 from penstock.supervisor.state import NoState, State
 from penstock.supervisor.worker import Worker, WorkerLost
 
-READ_S: Final = 10.0
-"""How long the spec's file may take to be read."""
+FINISH_S: Final = 15.0
+"""How long the end waits for a change that is being written to the log and flipped to."""
 
 T = TypeVar("T")
 
@@ -65,6 +64,7 @@ class Succession:
         self._crew = crew
         self._clock = clock
         self._log = log
+        self._disk = Disk(clock)
         self.state = state
         self.draft: Draft | None = None
 
@@ -74,7 +74,11 @@ class Succession:
         Raises:
             SpecError: it cannot be served.
         """
-        draft = await _in_thread(self._first)
+        try:
+            source = await self._disk.ask(self._plans.read)
+        except DiskHangs as hangs:
+            raise SpecError((_unread(hangs),)) from hangs
+        draft = await _in_thread(lambda: self._first(source))
         outcome = await prepare_all(self._crew.workers(), draft.plan)
         problems = outcome.problems
         if not problems and len(outcome.ready) < self._crew.size:
@@ -113,7 +117,7 @@ class Succession:
         return await self._make(draft, (event,))
 
     async def reload(self, who: str, cause: str, *, if_other: bool = False) -> Changed:
-        """Read the file and open its models anew.
+        """Read the file anew; models that have changed are opened.
 
         Args:
             who: wants it.
@@ -124,28 +128,15 @@ class Succession:
             SpecError, ChangeRefused: what it says now cannot be served; with all reasons.
         """
         now = self.current()
-        source = await self._read()
+        try:
+            source = await self._disk.ask(self._plans.read)
+        except DiskHangs as hangs:
+            raise ChangeRefused((_unread(hangs),)) from hangs
         if if_other and source.text == now.plan.text:
             return self._as_it_is(now)
         generation = now.plan.generation + 1
         draft = await _in_thread(lambda: drafted(self._plans, source, now.overlay, generation))
         return await self._make(draft, self._events(draft, who, cause))
-
-    async def _read(self) -> Source:
-        """Read the file; a disk that hangs must hold up neither other changes nor the end.
-
-        Raises:
-            ChangeRefused: it has not been read in time.
-        """
-        loop = asyncio.get_running_loop()
-        read: asyncio.Future[Source] = loop.create_future()
-        late = ChangeRefused((f"the file could not be read within {READ_S:g} s",))
-        timer = self._clock.call_at(self._clock.now_s() + READ_S, partial(_fail, read, late))
-        threading.Thread(target=_read_into, args=(self._plans.read, read), daemon=True).start()
-        try:
-            return await read
-        finally:
-            timer.cancel()
 
     def current(self) -> Draft:
         """Return what is served."""
@@ -158,12 +149,19 @@ class Succession:
         outcome = await prepare_in_turn(self._crew.workers(), draft.plan)
         if outcome.problems:
             await discard_all(outcome.ready, draft.plan, self._log)
-            raise ChangeRefused(outcome.problems)
+            refused = SpecError if outcome.deadly else ChangeRefused
+            raise refused(outcome.problems)
+        return await self._finished(self._finish(draft, outcome, events))
+
+    async def _finish(self, draft: Draft, outcome: Outcome, events: Sequence[Event]) -> Changed:
+        """Write down what all have opened, and have them flip to it."""
         try:
             await _in_thread(lambda: self.state.append(events))
-        except CannotKeep as error:
+        except BaseException as error:
             await discard_all(outcome.ready, draft.plan, self._log)
-            raise ChangeRefused((f"{error}; nothing has been changed",)) from error
+            if isinstance(error, CannotKeep):
+                raise ChangeRefused((f"{error}; nothing has been changed",)) from error
+            raise
         changes = tuple(change for event in events for change in event.changes)
         workers = await self._commit(draft, outcome)
         return Changed(
@@ -173,6 +171,23 @@ class Succession:
             of=self._crew.size,
             warnings=(*(one.sentence for one in draft.dropped), *draft.warnings),
         )
+
+    async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what must not be left half done: who is cancelled waits for it all the same.
+
+        The log would have a change that nobody serves. A disk that hangs is not waited for.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            timer = asyncio.ensure_future(pause(self._clock, FINISH_S))
+            await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+            timer.cancel()
+            if task.done():
+                return task.result()
+            task.cancel()
+            raise
 
     async def _commit(self, draft: Draft, outcome: Outcome) -> int:
         """Have all flip; return how many serve the new generation."""
@@ -202,10 +217,10 @@ class Succession:
 
     # --- what the steps are made of ---
 
-    def _first(self) -> Draft:
+    def _first(self, source: Source) -> Draft:
         events = self.state.events
         generation = max((event.generation for event in events), default=0) + 1
-        return drafted(self._plans, self._plans.read(), replayed(events), generation)
+        return drafted(self._plans, source, replayed(events), generation)
 
     def _events(self, draft: Draft, who: str, cause: str) -> tuple[Event, ...]:
         generation = draft.plan.generation
@@ -246,27 +261,8 @@ def time_of_day(clock: Clock) -> str:
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _read_into(read: Callable[[], Source], answer: asyncio.Future[Source]) -> None:
-    """Read in a thread that nobody joins, and hand the source over."""
-    loop = answer.get_loop()
-    try:
-        source = read()
-    except Exception as error:  # noqa: BLE001 - who waits for it is told
-        tell = partial(_fail, answer, error)
-    else:
-        tell = partial(_keep, answer, source)
-    with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
-        loop.call_soon_threadsafe(tell)
-
-
-def _keep(answer: asyncio.Future[Source], source: Source) -> None:
-    if not answer.done():
-        answer.set_result(source)
-
-
-def _fail(answer: asyncio.Future[Source], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
+def _unread(hangs: DiskHangs) -> str:
+    return f"the file could not be read: {hangs}"
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

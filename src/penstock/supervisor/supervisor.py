@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, TypeVar, final
 
 from penstock.core.clock import Clock
@@ -20,6 +21,7 @@ from penstock.supervisor.state import State
 from penstock.supervisor.succession import Succession, time_of_day
 from penstock.supervisor.verbs import answered
 from penstock.supervisor.watch import POLL_S, Watch
+from penstock.supervisor.worker import Report
 
 MAX_WAITING: Final = 16
 """Changes that are under way or wait for the one before; further ones are refused."""
@@ -50,34 +52,42 @@ class Supervisor:
         self._lock = asyncio.Lock()
         self._waiting = 0
         self._reload_waits = False
+        self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refused: Refused | None = None
-        self._watch = None if plans.watched is None else Watch(plans.watched, log)
+        self._watch = None if plans.watched is None else Watch(plans.watched, log, clock)
 
     # --- the life of the server ---
 
     async def start(self) -> None:
         """Start the workers, and have all of them serve the file with what is set in it.
 
+        Cancelling this ends them again. A reload that is asked for meanwhile comes after it.
+
         Raises:
             SpecError: it cannot be served; no worker is left.
         """
-        try:
-            if self._watch is not None:
-                await self._watch.look()  # before it is read: no change is missed
-            await self._crew.start()
-            await self._succession.begin()
-            await self._crew.serve(self)
-        except BaseException:
-            await self._crew.stop()
-            raise
+        async with self._lock:
+            try:
+                if self._watch is not None:
+                    await self._watch.look()  # before it is read: no change is missed
+                await self._crew.start()
+                await self._succession.begin()
+                await self._crew.serve(self)
+            except BaseException:
+                await self.stop()
+                raise
         if self._watch is not None:
             self._spawn(self._follow(self._watch))
         if self._crew.size > 1:
             self._spawn(self._refresh())
 
     async def stop(self) -> None:
-        """End the workers, after a while for their requests; a change under way is given up."""
+        """End the workers, after a while for their requests.
+
+        A change under way is given up unless it is being written down: then it is made.
+        """
+        self._stopping = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -98,7 +108,7 @@ class Supervisor:
             ChangeRefused: what would be served cannot be, or cannot be kept; with all reasons.
         """
         asked = tuple(changes)
-        return await self._in_turn(lambda: self._succession.set(asked, who))
+        return await self._apart(self._in_turn(lambda: self._succession.set(asked, who)))
 
     async def switch(self, target: str, state: str, who: str) -> Changed:
         """Switch a route or an arm `on`, `off`, or let it only `observe`.
@@ -109,7 +119,7 @@ class Supervisor:
         return await self.set([(target, "state", state)], who)
 
     async def reload(self, who: str, cause: str = "reload") -> Changed:
-        """Read the file and open its models anew; returns when all workers serve them.
+        """Read the file anew; returns when all workers serve it. Models that changed are opened.
 
         What operators have set stays, where the file still says what it said then.
 
@@ -117,14 +127,14 @@ class Supervisor:
             SpecError: the file has mistakes; with all of them.
             ChangeRefused: what would be served cannot be; with all reasons.
         """
-        return await self._in_turn(lambda: self._reload(who, cause))
+        return await self._reload(who, cause)
 
     def reload_soon(self, who: str, cause: str) -> None:
         """Reload for somebody who does not wait, as a signal; the log tells how it ends."""
-        if self._reload_waits:
+        if self._reload_waits or self._stopping:
             return  # a storm of signals asks for one
         self._reload_waits = True
-        self._spawn(self._reload_and_tell(who, cause, asked=True))
+        self._spawn(self._reload_asked(who, cause))
 
     async def history(self, limit: int | None = None) -> tuple[Event, ...]:
         """Return what has changed, oldest first; at most the newest `limit` events."""
@@ -151,13 +161,17 @@ class Supervisor:
 
     async def reports(self) -> Reports:
         """Return what all workers count and are; takes a second at most."""
-        return await self._ledger.collect(self._crew.workers())
+        return await self._ledger.collect(self._crew.reporting())
 
     # --- what the crew asks ---
 
     def current(self) -> Plan:
         """Return the plan that is served."""
         return self._succession.current().plan
+
+    def reported(self, index: int, report: Report) -> None:
+        """Keep what a worker says unasked, as it ends."""
+        self._ledger.note(index, report)
 
     def departed(self, index: int) -> None:
         """Keep what a worker has counted that has ended."""
@@ -169,63 +183,102 @@ class Supervisor:
 
     # --- one change at a time ---
 
+    async def _apart(self, change: Coroutine[Any, Any, Changed]) -> Changed:
+        """Make a change in a Task of its own: whoever asked may leave meanwhile."""
+        task = self._spawn(change)
+        task.add_done_callback(_looked_at)
+        return await asyncio.shield(task)
+
     async def _in_turn(self, change: Callable[[], Coroutine[Any, Any, Changed]]) -> Changed:
-        """Make a change when those before it are made; whoever asked may leave meanwhile."""
+        """Make a change when those before it are made."""
         if self._waiting >= MAX_WAITING:
             raise ChangeRefused((f"{MAX_WAITING} changes wait already; try again later",))
         self._waiting += 1
-        task = self._spawn(self._alone(change))
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Changed]) -> None:
-        self._waiting -= 1
-        if not task.cancelled():
-            task.exception()  # whoever asked may have left: nobody else looks at it
-
-    async def _alone(self, change: Callable[[], Coroutine[Any, Any, Changed]]) -> Changed:
-        async with self._lock:
-            return await change()
-
-    async def _reload(self, who: str, cause: str, *, if_other: bool = False) -> Changed:
         try:
-            changed = await self._succession.reload(who, cause, if_other=if_other)
+            async with self._lock:
+                return await change()
+        finally:
+            self._waiting -= 1
+
+    async def _reload(
+        self,
+        who: str,
+        cause: str,
+        *,
+        if_other: bool = False,
+        begins: Callable[[], None] = lambda: None,
+    ) -> Changed:
+        def reload() -> Coroutine[Any, Any, Changed]:
+            begins()
+            return self._succession.reload(who, cause, if_other=if_other)
+
+        async def reload_in_turn() -> Changed:
+            with self._noted(who, cause):
+                return await self._in_turn(reload)
+
+        return await self._apart(reload_in_turn())
+
+    @contextlib.contextmanager
+    def _noted(self, who: str, cause: str) -> Iterator[None]:
+        """Keep why a reload is refused, until one is not."""
+        try:
+            yield
         except (SpecError, ChangeRefused) as error:
             now = time_of_day(self._clock)
             self._refused = Refused(time=now, who=who, cause=cause, problems=error.problems)
             raise
         self._refused = None
-        return changed
 
     # --- what happens by itself ---
 
-    async def _follow(self, watch: Watch) -> None:
-        while True:
-            await pause(self._clock, POLL_S)
-            if await watch.look():
-                await self._reload_and_tell("penstock", "the file changed", if_other=True)
+    async def _reload_asked(self, who: str, cause: str) -> None:
+        waits = True
 
-    async def _reload_and_tell(
-        self, who: str, cause: str, *, if_other: bool = False, asked: bool = False
-    ) -> None:
-        def reload() -> Coroutine[Any, Any, Changed]:
-            if asked:
-                self._reload_waits = False  # who asks from now on means what comes after this
-            return self._reload(who, cause, if_other=if_other)
+        def begins() -> None:  # who asks from now on means what comes after this
+            nonlocal waits
+            waits = self._reload_waits = False
 
         try:
-            changed = await self._in_turn(reload)
+            with self._told(cause):
+                self._say(await self._reload(who, cause, begins=begins), cause)
+        finally:
+            if waits:  # it has been refused before its turn
+                self._reload_waits = False
+
+    async def _follow(self, watch: Watch) -> None:
+        cause = "the file changed"
+        while True:
+            await pause(self._clock, POLL_S)
+            if not await watch.look():
+                continue
+            before = self._refused if watch.tried else None
+            ended = watch.refused
+            with self._told(cause, before):
+                try:
+                    self._say(await self._reload("penstock", cause, if_other=True), cause)
+                except SpecError:  # it would be wrong the next time as well
+                    ended = watch.taken
+                    raise
+                ended = watch.taken
+            ended()
+
+    @contextlib.contextmanager
+    def _told(self, cause: str, before: Refused | None = None) -> Iterator[None]:
+        """Say why a reload fails that nobody waits for; the same reasons as before are not said."""
+        try:
+            yield
         except (SpecError, ChangeRefused) as error:
-            serving = f"generation {self.current().generation} goes on serving"
-            self._log.error(
-                f"not reloaded ({cause}): {serving}", problems="\n".join(error.problems)
-            )
+            if before is None or before.problems != error.problems:
+                serving = f"generation {self.current().generation} goes on serving"
+                problems = "\n".join(error.problems)
+                self._log.error(f"not reloaded ({cause}): {serving}", problems=problems)
         except Exception as error:  # noqa: BLE001 - a fault of ours; it must not end the watching
             self._log.error(f"not reloaded ({cause}): something went wrong here", error=error)
-        else:
-            if not changed.already:
-                by = f"{changed.workers} of {changed.of} workers"
-                self._log.info(f"reloaded ({cause}): generation {changed.generation}, by {by}")
+
+    def _say(self, changed: Changed, cause: str) -> None:
+        if not changed.already:
+            by = f"{changed.workers} of {changed.of} workers"
+            self._log.info(f"reloaded ({cause}): generation {changed.generation}, by {by}")
 
     async def _refresh(self) -> None:
         while True:
@@ -237,3 +290,9 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """Look at how a change ended: whoever asked may have left."""
+    if not task.cancelled():
+        task.exception()

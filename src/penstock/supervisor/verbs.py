@@ -38,7 +38,7 @@ class Operator(Protocol):
         """Switch a route or an arm."""
 
     async def reload(self, who: str, cause: str = "reload") -> Changed:
-        """Read the file and open its models anew."""
+        """Read the file anew; models that have changed are opened."""
 
     async def history(self, limit: int | None = None) -> tuple[Event, ...]:
         """Return what has changed, oldest first."""

@@ -71,6 +71,15 @@ class Worker(Protocol):
         """Return what the worker counts and is."""
 
 
+def report_from(plain: object) -> Report:
+    """Return the report that came through a link.
+
+    Raises:
+        msgspec.ValidationError: it is none.
+    """
+    return msgspec.convert(plain, Report)
+
+
 GiveUp: TypeAlias = Callable[[str], None]
 
 
@@ -110,15 +119,18 @@ class LinkedWorker:
 
     async def report(self) -> Report:
         """Ask the worker what it counts and is."""
-        plain = await self._call("report")
         try:
-            return msgspec.convert(plain, Report)
+            return report_from(await self._call("report"))
         except msgspec.ValidationError as error:
             raise self._lost(f"answered report with something else: {error}") from error
 
     async def listen(self) -> None:
         """Have the worker accept connections from the socket of its own index."""
         await self._call("listen")
+
+    async def announce(self) -> None:
+        """Have the worker print what is served, once for all of them."""
+        await self._call("announce")
 
     async def adopt(self, index: int) -> None:
         """Have the worker accept from another worker's socket as well."""
