@@ -99,14 +99,23 @@ def serving(
     """
     with tempfile.TemporaryDirectory(prefix="penstock-") as state:
         around = {**os.environ, "XDG_STATE_HOME": state, **(environment or {})}
-        with _running(arguments, folder, around, port) as server:
-            yield server
+        with starting(*arguments, folder=folder, environment=around, port=port) as process:
+            yield serving_by(process, around)
+
+
+def serving_by(process: subprocess.Popen[bytes], environment: Mapping[str, str]) -> Serving:
+    """Return a server that has been started, once it is up."""
+    return Serving(process, _banner(process), environment)
 
 
 @contextlib.contextmanager
-def _running(
-    arguments: Sequence[str | Path], folder: Path | None, environment: Mapping[str, str], port: int
-) -> Iterator[Serving]:
+def starting(
+    *arguments: str | Path,
+    folder: Path | None = None,
+    environment: Mapping[str, str],
+    port: int = 0,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `penstock serve ...` in this environment, yield its process at once, and end it."""
     command = [sys.executable, "-m", "penstock", "serve", *map(str, arguments)]
     command += ["--port", str(port)]
     process = subprocess.Popen(
@@ -117,7 +126,7 @@ def _running(
         env=environment,
     )
     try:
-        yield Serving(process, _banner(process), environment)
+        yield process
     finally:
         if process.poll() is None:
             process.kill()

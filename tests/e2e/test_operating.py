@@ -293,3 +293,15 @@ def test_a_worker_that_somebody_stops_leaves_its_connections_to_a_sibling(tmp_pa
         assert it.everywhere() == {MIXED[1]}
         it.until(lambda: restarts(it) == [1, 0] and it.detail()["workers"][0].get("fresh"))
         assert it.everywhere() == {MIXED[1]}
+
+
+def test_what_a_worker_counts_until_it_ends_is_not_lost(tmp_path: Path) -> None:
+    with operated(tmp_path, 2) as it:
+        for _ in range(30):
+            it.mixed()
+        os.kill(pids(it)[0], signal.SIGTERM)
+        for _ in range(30):
+            it.mixed()
+        it.until(lambda: restarts(it) == [1, 0] and it.detail()["workers"][0].get("fresh"))
+        text = it.server.ask("GET", "/metrics").content.decode()
+        assert 'penstock_requests_total{route="mix",status="200"} 60.0' in text

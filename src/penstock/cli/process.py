@@ -7,13 +7,16 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import final
+from typing import Any, Final, final
+
+import uvloop
 
 from penstock.cli.banner import banner
-from penstock.core.errors import NotReady
+from penstock.core.clock import Clock, SystemClock
 from penstock.core.log import Log
 from penstock.core.model import MODEL_THREAD
 from penstock.core.readings import log_readings, process_readings
@@ -26,12 +29,13 @@ from penstock.gateway.tracing import tracer_for
 from penstock.graph.open import shared
 from penstock.spec.plan import Plan
 from penstock.spec.problems import Problem
-from penstock.supervisor.answers import Changed, Status
-from penstock.supervisor.draft import Asked
-from penstock.supervisor.overlay import Event
-from penstock.supervisor.reports import Reports
 from penstock.supervisor.verbs import Operator
 from penstock.supervisor.worker import Report
+
+HANG_S: Final = 1.0
+"""How long threads may take to come back when all else has ended; they are not waited for then."""
+
+_THREAD: Final = "work-"
 
 
 @final
@@ -70,57 +74,26 @@ class Process:
             detail=detail_of(self.generations.serves.graph),
         )
 
+    def last(self) -> Report:
+        """Return what the process has counted in all, once its last request is answered."""
+        return Report(
+            pid=os.getpid(),
+            generation=self.generations.plan.generation,
+            started_wall_s=self._started_wall_s,
+            measures=self.generations.shares.measures.snapshot(),
+        )
+
     def settle(self) -> None:
         """Look at what has been loaded once, and never again when garbage is collected."""
         gc.collect()
         gc.freeze()
 
     def announce(self, host: str, port: int) -> None:
-        """Print what is served, and a line to try."""
+        """Print what is served, and a line to try, if anybody reads it."""
         graph = self.generations.serves.graph
         alone = self.generations.plan.route is not None
-        print(banner(graph, host, port, alone=alone), flush=True)
-
-
-@final
-class Ahead:
-    """The operator of a gateway that is made before its supervisor is.
-
-    Attributes:
-        supervisor: does what is asked, once it is there.
-    """
-
-    def __init__(self) -> None:
-        self.supervisor: Operator | None = None
-
-    async def set(self, changes: Sequence[Asked], who: str) -> Changed:
-        """Set values, all at once."""
-        return await self._now().set(changes, who)
-
-    async def switch(self, target: str, state: str, who: str) -> Changed:
-        """Switch a route or an arm."""
-        return await self._now().switch(target, state, who)
-
-    async def reload(self, who: str, cause: str = "reload") -> Changed:
-        """Read the file and open its models anew."""
-        return await self._now().reload(who, cause)
-
-    async def history(self, limit: int | None = None) -> tuple[Event, ...]:
-        """Return what has changed."""
-        return await self._now().history(limit)
-
-    async def status(self) -> Status:
-        """Return what is served, and by whom."""
-        return await self._now().status()
-
-    async def reports(self) -> Reports:
-        """Return what all workers count and are."""
-        return await self._now().reports()
-
-    def _now(self) -> Operator:
-        if self.supervisor is None:
-            raise NotReady("the supervisor")
-        return self.supervisor
+        with suppress(OSError):
+            print(banner(graph, host, port, alone=alone), flush=True)
 
 
 @asynccontextmanager
@@ -158,9 +131,27 @@ async def process(
                 await asyncio.to_thread(tracer.close)
 
 
-def leave_hanging_models(status: int) -> None:
-    """End the process here where a model's run never ends: the interpreter would wait for it."""
-    if any(t.name.startswith(MODEL_THREAD) and t.is_alive() for t in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Do a process's work on a loop, to its end.
+
+    Where a thread hangs then, the process ends here with status 0: a model that never ends to load
+    or to run cannot be told to, and the interpreter would wait for it.
+    """
+    threads = ThreadPoolExecutor(thread_name_prefix=_THREAD)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_default_executor(threads)
+        runner.run(work)
+        threads.shutdown(wait=False, cancel_futures=True)
+        if _hangs(SystemClock()):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+
+def _hangs(clock: Clock) -> bool:
+    """Tell whether a thread that works for us does not come back."""
+    until_s = clock.now_s() + HANG_S
+    ours = [one for one in threading.enumerate() if one.name.startswith((_THREAD, MODEL_THREAD))]
+    for thread in ours:
+        thread.join(max(0.0, until_s - clock.now_s()))
+    return any(thread.is_alive() for thread in ours)

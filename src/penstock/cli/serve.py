@@ -10,15 +10,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import uvloop
-
-from penstock.cli.process import Ahead, leave_hanging_models, process
+from penstock.cli.process import process, run
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError, SpecError
 from penstock.core.log import Log, Says
@@ -27,7 +25,7 @@ from penstock.gateway.serving import plan_of_model, reserved_words
 from penstock.graph.build import AVAILABLE
 from penstock.spec.read import read_spec, read_text
 from penstock.supervisor.control import ControlServer
-from penstock.supervisor.crew import Alone, Crew
+from penstock.supervisor.crew import Alone
 from penstock.supervisor.draft import PlanSource
 from penstock.supervisor.processes import Processes
 from penstock.supervisor.state import SOCKET_NAME, State, default_folder, open_state
@@ -63,10 +61,8 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         ]
         state = open_state(_state_folder(options, environment, sockets[0].getsockname()[1]))
         stack.callback(state.close)
-        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         serving = _serve_alone if len(sockets) == 1 else _serve_together
-        runner.run(serving(plans, state, sockets, options.host, environment))
-    leave_hanging_models(0)
+        run(serving(plans, state, sockets, options.host, environment))
     return 0
 
 
@@ -157,15 +153,22 @@ async def _serve_alone(
     environment: Mapping[str, str],
 ) -> None:
     """Serve in this process; the supervisor is beside it."""
-    log = Log(SystemClock())
-    operator = Ahead()
-    async with process(environment, index=0, log=log, operator=operator) as alone:
-        crew = Alone(alone, SystemClock())
-        async with _supervised(plans, state, crew, log) as supervisor:
-            operator.supervisor = supervisor
+    clock = SystemClock()
+    log = Log(clock)
+    crew = Alone(clock)
+    supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
+    async with process(environment, index=0, log=log, operator=supervisor) as alone:
+        crew.worker = alone
+
+        async def until_stopped() -> None:
             alone.settle()
             alone.announce(host, sockets[0].getsockname()[1])
             await alone.server.serve(sockets=list(sockets))
+
+        def stop() -> None:  # beside uvicorn's own handler: once it serves, both are called
+            alone.server.should_exit = True
+
+        await _operated(supervisor, state, log, until_stopped, stop)
 
 
 async def _serve_together(
@@ -177,43 +180,69 @@ async def _serve_together(
 ) -> None:
     """Lead workers that serve, each in a process of its own."""
     del host, environment  # the workers have both
-    log = Log(SystemClock())
-    crew = Processes(
-        WORKER,
-        [one.fileno() for one in sockets],
-        clock=SystemClock(),
-        log=log,
-        drain_s=GRACE_S + DRAIN_S,
-    )
+    clock = SystemClock()
+    log = Log(clock)
+    listening = [one.fileno() for one in sockets]
+    crew = Processes(WORKER, listening, clock=clock, log=log, drain_s=GRACE_S + DRAIN_S)
+    supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    async with _supervised(plans, state, crew, log):
+
+    async def until_stopped() -> None:
         await stopped.wait()
+
+    await _operated(supervisor, state, log, until_stopped, stopped.set)
+
+
+async def _operated(
+    supervisor: Supervisor,
+    state: State,
+    log: Says,
+    until_stopped: Callable[[], Coroutine[Any, Any, None]],
+    stop: Callable[[], object],
+) -> None:
+    """Have a crew serve, and take changes from signals and the control socket meanwhile.
+
+    Signals hold from the beginning: models may take long to load.
+
+    Args:
+        supervisor: leads the crew.
+        state: where the control socket is.
+        log: is told what is odd.
+        until_stopped: returns once the crew has been told to stop.
+        stop: tells it so.
+    """
+    loop = asyncio.get_running_loop()
+    starting = asyncio.ensure_future(supervisor.start())
+
+    def end() -> None:
+        stop()
+        if not starting.cancelling():  # told twice, the end of the workers is not cut short
+            starting.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    reload_soon = partial(supervisor.reload_soon, who="penstock", cause="SIGHUP")
+    loop.add_signal_handler(signal.SIGHUP, reload_soon)
+    try:
+        await asyncio.wait({starting})
+        if starting.cancelled():
+            return
+        starting.result()
+        async with _controlled(supervisor, state, log):
+            await until_stopped()
+    finally:
+        await supervisor.stop()
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 @asynccontextmanager
-async def _supervised(
-    plans: PlanSource, state: State, crew: Crew, log: Says
-) -> AsyncIterator[Supervisor]:
-    """Have a crew serve, and take changes from signals and the control socket until left."""
-    clock = SystemClock()
-    supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
-    await supervisor.start()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(
-        signal.SIGHUP, partial(supervisor.reload_soon, who="penstock", cause="SIGHUP")
-    )
-    try:
-        async with contextlib.AsyncExitStack() as stack:
-            if state.folder is not None:
-                control = ControlServer(supervisor, clock=clock, log=log)
-                try:
-                    await stack.enter_async_context(control.serve(Path(state.folder) / SOCKET_NAME))
-                except OSError as error:
-                    log.warning(f"there is no control socket: {error}")
-            yield supervisor
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
-        await supervisor.stop()
+async def _controlled(supervisor: Supervisor, state: State, log: Says) -> AsyncIterator[None]:
+    """Take changes from the control socket, if there is a place for it, until left."""
+    async with contextlib.AsyncExitStack() as stack:
+        if state.folder is not None:
+            control = ControlServer(supervisor, clock=SystemClock(), log=log)
+            try:
+                await stack.enter_async_context(control.serve(Path(state.folder) / SOCKET_NAME))
+            except OSError as error:
+                log.warning(f"there is no control socket: {error}")
+        yield

@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from typing import Any, Final, final
 
 import msgspec
-import uvloop
 
-from penstock.cli.process import Ahead, Process, leave_hanging_models, process
+from penstock.cli.process import Process, process, run
 from penstock.core.clock import SystemClock
 from penstock.core.link import Link, LinkError
 from penstock.core.log import Log
@@ -26,9 +25,7 @@ from penstock.spec.plan import Plan
 from penstock.supervisor.remote import RemoteSupervisor
 
 LEAVING_S: Final = 1.0
-"""How long a worker that ends waits for a sibling to take its connections."""
-
-_FIRST: Final = 0
+"""How long a worker that ends waits for a sibling to take its connections, and to be heard."""
 
 
 @final
@@ -39,25 +36,26 @@ class Working:
         index: of this worker.
         serving: does the work.
         sockets: of all workers.
-        operator: the supervisor.
     """
 
-    def __init__(
-        self, index: int, serving: Process, sockets: Sequence[socket.socket], operator: Ahead
-    ) -> None:
+    def __init__(self, index: int, serving: Process, sockets: Sequence[socket.socket]) -> None:
         self._index = index
         self._serving = serving
         self._sockets = sockets
-        self._operator = operator
-        self._announcing: asyncio.Task[None] | None = None
+        self._preparing: asyncio.Task[Any] | None = None
         self.told = asyncio.Event()
         self.listens = False
+
+    @property
+    def told_to_end(self) -> bool:
+        """Whether it ends."""
+        return self._serving.server.should_exit
 
     async def answer(self, verb: str, payload: Any) -> Any:  # noqa: ANN401
         """Answer one of the supervisor's calls."""
         match verb:
             case "prepare":
-                return list(await self._serving.prepare(msgspec.convert(payload, Plan)))
+                return await self._prepare(msgspec.convert(payload, Plan))
             case "flip":
                 return await self._serving.flip(int(payload))
             case "discard":
@@ -66,6 +64,8 @@ class Working:
                 return msgspec.to_builtins(await self._serving.report(), str_keys=False)
             case "listen":
                 return self._listen()
+            case "announce":
+                return self._serving.announce(*self._sockets[self._index].getsockname()[:2])
             case "adopt":
                 return await self._serving.server.adopt(int(payload), self._sockets[int(payload)])
             case "release":
@@ -73,58 +73,67 @@ class Working:
             case _:
                 raise ValueError(f"a worker knows no verb {verb!r}")
 
+    async def _prepare(self, plan: Plan) -> list[str]:
+        self._preparing = asyncio.current_task()
+        try:
+            return list(await self._serving.prepare(plan))
+        finally:
+            self._preparing = None
+
     def _listen(self) -> None:
         self._serving.settle()
         self.listens = True
         self.told.set()
-        if self._index == _FIRST:
-            self._announcing = asyncio.ensure_future(self._announce())
-
-    async def _announce(self) -> None:
-        """Say what is served, unless a process before this one has."""
-        status = await self._operator.status()
-        if not status.workers[self._index].restarts:
-            host, port = self._sockets[self._index].getsockname()[:2]
-            self._serving.announce(host, port)
 
     def stop(self) -> None:
         """End, after the requests under way."""
         self._serving.server.should_exit = True
         self.told.set()
 
+    def leave_off(self) -> None:
+        """Open nothing more: what never ends to be opened would hold up the end."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+
 
 async def work(index: int, link_fd: int, listening: Sequence[int]) -> None:
     """Serve until told to end, or until the supervisor has gone."""
     clock = SystemClock()
     log = Log(clock)
-    operator = Ahead()
     sockets = [socket.socket(fileno=fd) for fd in listening]
-    loop = asyncio.get_running_loop()
-    async with process(os.environ, index=index, log=log, operator=operator) as serving:
-        working = Working(index, serving, sockets, operator)
 
-        def lost(why: str) -> None:
-            if not serving.server.should_exit:
-                log.error(f"worker {index} ends: the supervisor cannot be reached ({why})")
-            working.stop()
+    async def answer(verb: str, payload: Any) -> Any:  # noqa: ANN401
+        return await working.answer(verb, payload)
 
+    def lost(why: str) -> None:
+        if not working.told_to_end:
+            log.error(f"worker {index} ends: the supervisor cannot be reached ({why})")
+        working.stop()
+
+    async def leave() -> None:
+        """Have a sibling take the connections that come to this worker's socket from now on."""
+        with contextlib.suppress(LinkError):
+            await link.call("leaving", timeout_s=LEAVING_S)
+
+    link = Link(answer, clock=clock, on_lost=lost)
+    async with process(
+        os.environ, index=index, log=log, operator=RemoteSupervisor(link)
+    ) as serving:
+        working = Working(index, serving, sockets)  # there before the link is connected
+        serving.server.on_leaving = leave
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, working.stop)
         ours = socket.socket(fileno=link_fd)
         ours.setblocking(False)
-        _, link = await loop.create_connection(
-            lambda: Link(working.answer, clock=clock, on_lost=lost), sock=ours
-        )
-        operator.supervisor = RemoteSupervisor(link)
-
-        async def leave() -> None:
-            """Have a sibling take the connections that come to this worker's socket from now on."""
-            with contextlib.suppress(LinkError):
-                await link.call("leaving", timeout_s=LEAVING_S)
-
-        serving.server.on_leaving = leave
-        loop.add_signal_handler(signal.SIGTERM, working.stop)
+        await loop.create_connection(lambda: link, sock=ours)
         await working.told.wait()
-        if working.listens and not serving.server.should_exit:
+        if working.listens and not working.told_to_end:
             await serving.server.serve(sockets=[sockets[index]])
+        working.leave_off()
+    if working.listens:
+        with contextlib.suppress(LinkError):
+            last = msgspec.to_builtins(serving.last(), str_keys=False)
+            await link.call("last", last, timeout_s=LEAVING_S)
     link.close()
 
 
@@ -132,9 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a worker; return its exit status."""
     index, link_fd, *listening = map(int, arguments)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is meant for the supervisor
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work(index, link_fd, listening))
-    leave_hanging_models(0)
+    run(work(index, link_fd, listening))
     return 0
 
 
