@@ -20,7 +20,7 @@ KNOWN_BY = {
         "src/penstock/gateway/lane.py",
         "src/penstock/gateway/server.py",
     },
-    "uvloop": {"src/penstock/cli/serve.py", "src/penstock/cli/worker.py"},
+    "uvloop": {"src/penstock/cli/process.py"},
     "opentelemetry": {"src/penstock/gateway/tracing.py"},
     "prometheus_client": {"src/penstock/gateway/metrics.py"},
     "yaml": set[str](),
