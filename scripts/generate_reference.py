@@ -173,7 +173,11 @@ def default(info: FieldInfo) -> str:
 
 OTHER_FEATURES: Final = (
     ("[single predictor](docs/patterns/single.md)", "Serve one model.", True),
-    ("remote models", "Serve a model that runs behind a URL.", False),
+    (
+        "[remote models](docs/reference/models.md#remote-models)",
+        "Serve a model that runs behind a URL.",
+        True,
+    ),
 )
 
 
@@ -269,7 +273,7 @@ OF_THE_SERVER: Final[Mapping[str, str]] = {
     "GET /metrics": "What all workers count, for Prometheus.",
     "POST /admin/set": "Set values in the running server, all at once.",
     "POST /admin/switch": "Switch a route or an arm.",
-    "POST /admin/reload": "Read the spec and open its models anew.",
+    "POST /admin/reload": "Read the spec anew; models that have changed are opened.",
     "GET /admin/history": "What has changed, oldest first.",
     "GET /admin/status": "What is served, by whom, and what is set in it.",
 }
