@@ -224,3 +224,17 @@ async def test_a_server_that_stops_adopts_nothing() -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             await server.adopt(1, other)
         assert server._adopted == {}
+
+
+async def test_connections_that_still_wait_when_listening_ends_are_answered() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        other = socket.create_server(("127.0.0.1", 0))
+        async with running(gateway) as (server, _):
+            server.listening = [other]
+            async with client(other.getsockname()[1]) as waiting:  # nobody accepts it
+                waiting.writer.write(IN_LANE)
+                server.should_exit = True
+                answer = await waiting.answer()
+                assert (answer.status, answer.header("connection")) == (200, "close")
+                assert await waiting.is_closed()
+        assert other.fileno() == -1

@@ -189,6 +189,8 @@ async def _serve_together(
 
     async def until_stopped() -> None:
         await stopped.wait()
+        for one in sockets:  # else connections would wait on them that no worker takes any more
+            one.close()
 
     await _operated(supervisor, state, log, until_stopped, stopped.set)
 

@@ -121,6 +121,7 @@ async def work(index: int, link_fd: int, listening: Sequence[int]) -> None:
     ) as serving:
         working = Working(index, serving, sockets)  # there before the link is connected
         serving.server.on_leaving = leave
+        serving.server.listening = sockets
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, working.stop)
         ours = socket.socket(fileno=link_fd)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, cast, final
 
@@ -35,6 +35,9 @@ GRACE_S: Final = 1.0
 DRAIN_S: Final = 20
 """How long requests under way may take to end after that."""
 
+LAST_S: Final = 0.5
+"""How long those may take to ask that were accepted last."""
+
 POLL_S: Final = 0.02
 
 
@@ -47,6 +50,7 @@ class Server(uvicorn.Server):
         serving: tells what is served.
 
     Attributes:
+        listening: sockets that this process holds beside its own, to be closed with it.
         on_leaving: is called before anything else when the server has been told to stop.
     """
 
@@ -54,6 +58,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._serving = serving
         self._adopted: dict[int, asyncio.Server] = {}
+        self.listening: Sequence[socket.socket] = ()
         self.on_leaving: Callable[[], Awaitable[None]] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -96,10 +101,36 @@ class Server(uvicorn.Server):
             await self.on_leaving()
         await self._tell_clients()
         self._sweeping.cancel()
-        for index in list(self._adopted):
-            self.release(index)
+        await self._stop_listening([*(sockets or ()), *self.listening])
         await super().shutdown(sockets)
         self._captured_signals.clear()  # else uvicorn raises them anew: no orderly end, no status 0
+
+    async def _stop_listening(self, sockets: Sequence[socket.socket]) -> None:
+        """Take what waits to be accepted, stop listening, and answer those last ones.
+
+        A socket that is closed resets what waits on it. Between the last accept and the close there
+        is nothing that waits: it is one step of the loop.
+        """
+        last = [one for listening in sockets for one in _accepted(listening)]
+        for server in (*self.servers, *self._adopted.values()):
+            server.close()
+        for listening in sockets:
+            listening.close()
+        loop = asyncio.get_running_loop()
+        for one in last:
+            with contextlib.suppress(OSError):  # it has gone again
+                await loop.connect_accepted_socket(self._protocol, one)
+        if last:
+            await self._wait_for_clients(LAST_S)
+
+    async def _wait_for_clients(self, seconds: float, *, stay: bool = False) -> None:
+        """Wait until all connections are closed; to `stay` is to wait for new ones as well."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + seconds
+        while loop.time() < until_s and not self.force_exit:
+            if not (self.server_state.connections or stay):
+                return
+            await asyncio.sleep(POLL_S)
 
     async def _tell_clients(self) -> None:
         self._serving.draining = True
@@ -107,10 +138,16 @@ class Server(uvicorn.Server):
         for connection in connections:
             if connection.cycle is not None:
                 connection.cycle.keep_alive = False
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + GRACE_S
-        while connections and loop.time() < until_s and not self.force_exit:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(POLL_S)
+        if connections:
+            await self._wait_for_clients(GRACE_S, stay=True)
+
+
+def _accepted(listening: socket.socket) -> Iterator[socket.socket]:
+    """Accept all that waits on a socket; those that wait for nothing to come are not waited for."""
+    with contextlib.suppress(OSError):  # nothing waits any more, or it is closed already
+        listening.setblocking(False)
+        while True:
+            yield listening.accept()[0]
 
 
 @final
