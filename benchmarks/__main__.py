@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from benchmarks.bench import Bench, Cores, MeasurementFailed, say
+from benchmarks.bench import Bench, Cores, MeasurementFailed, ToolMissing, say
 from benchmarks.machine import describe
 from benchmarks.report import Report, machine_section, summary
 from benchmarks.scenarios import (
@@ -23,11 +23,14 @@ from benchmarks.scenarios import (
     fan_out,
     half_load,
     health,
+    hop,
     install,
     memory,
     millisecond,
+    remote_fan_out,
     single,
     start,
+    workers,
 )
 
 SCENARIOS: Final[Mapping[str, Callable[[Bench], Report]]] = {
@@ -35,6 +38,9 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench], Report]]] = {
     "single": single.run,
     "fan-out": fan_out.run,
     "millisecond": millisecond.run,
+    "hop": hop.run,
+    "remote-fan-out": remote_fan_out.run,
+    "workers": workers.run,
     "health-busy": health.run_busy,
     "health-large": health.run_large,
     "half-load": half_load.run,
@@ -71,31 +77,38 @@ def leave(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(1)
 
 
-def measure(bench: Bench, name: str) -> Report | None:
-    """Runs one scenario and says how long it took, or why there is nothing to report."""
+def measure(bench: Bench, name: str) -> Report | str:
+    """Runs one scenario and says how long it took; why, if there is nothing to report."""
     say(f"{name}:")
     started_s = time.monotonic()
     try:
         report = SCENARIOS[name](bench)
     except MeasurementFailed as failure:
         say(f"  failed: {failure}")
-        return None
+        return "it failed, see standard error"
+    except ToolMissing as missing:
+        say(f"  skipped: {missing}")
+        return f"skipped, as {missing}"
     say(f"  done in {time.monotonic() - started_s:.0f} s")
     return report
 
 
-def measure_all(bench: Bench, names: Iterable[str], *, print_each: bool) -> dict[str, Report]:
-    """Runs scenarios; those that fail are left out."""
+def measure_all(
+    bench: Bench, names: Iterable[str], *, print_each: bool
+) -> tuple[dict[str, Report], dict[str, str]]:
+    """Runs scenarios; returns the reports, and for what is not measured the reason."""
     reports: dict[str, Report] = {}
+    reasons: dict[str, str] = {}
     for name in names:
         report = measure(bench, name)
-        if report is None:
+        if isinstance(report, str):
+            reasons[name] = report
             continue
         reports[name] = report
         if print_each:
             sys.stdout.write(f"{report.markdown()}\n\n")
             sys.stdout.flush()
-    return reports
+    return reports, reasons
 
 
 def main() -> None:
@@ -106,16 +119,16 @@ def main() -> None:
     names = asked.scenario or list(SCENARIOS)
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as workspace:
         cores = Cores.of_this_machine()
-        os.sched_setaffinity(0, {cores.load})
+        os.sched_setaffinity(0, cores.load)
         bench = Bench(asked.rounds, asked.seconds, asked.warm_up, cores, Path(workspace))
-        reports = measure_all(bench, names, print_each=not asked.markdown)
+        reports, reasons = measure_all(bench, names, print_each=not asked.markdown)
     page(reports, machine, whole=asked.markdown)
-    if missing := [name for name in names if name not in reports]:
-        sys.stdout.write(f"\n**Not measured, see standard error: {', '.join(missing)}.**\n")
+    for name, reason in reasons.items():
+        sys.stdout.write(f"\n**Not measured: {name}; {reason}.**\n")
     if asked.json:
         figures = {name: report.as_json() for name, report in reports.items()}
         asked.json.write_text(json.dumps({"machine": machine, "scenarios": figures}, indent=2))
-    sys.exit(len(reports) < len(names))
+    sys.exit(bool(reasons))
 
 
 def page(reports: Mapping[str, Report], machine: Mapping[str, str], *, whole: bool) -> None:

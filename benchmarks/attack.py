@@ -1,12 +1,13 @@
 """Puts a server under load and says what each request cost it."""
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.bench import Bench, load_process, read_result
-from benchmarks.process_tree import Memory, cpu_s, memory, threads_outside
+from benchmarks.process_tree import Memory, cpu_s, idle_s, memory, threads_outside
 from benchmarks.server import Running
 
 LUA: Final = Path(__file__).with_name("load") / "load.lua"
@@ -35,6 +36,7 @@ class Measured:
     failed: int
     memory: Memory
     threads_outside: int
+    load_busy_percent: float
 
 
 def generator_command(bench: Bench, running: Running, load: Load) -> list[str]:
@@ -55,11 +57,13 @@ def generator_command(bench: Bench, running: Running, load: Load) -> list[str]:
 
 def put_under_load(bench: Bench, running: Running, load: Load) -> Measured:
     """Runs the generator for a while and reads the server's CPU time before and after."""
-    before_s = cpu_s(running.pid)
+    cores = bench.cores.load
+    started_s, before_s, idle_before_s = time.monotonic(), cpu_s(running.pid), idle_s(cores)
     command = generator_command(bench, running, load)
-    with load_process(command, bench.cores.load) as process:
+    with load_process(command, cores) as process:
         result = read_result(process, load.seconds)
-    used_s = cpu_s(running.pid) - before_s
+    used_s, idled_s = cpu_s(running.pid) - before_s, idle_s(cores) - idle_before_s
+    passed_s = (time.monotonic() - started_s) * len(cores)
     requests = int(result["requests"])
     return Measured(
         requests=requests,
@@ -70,6 +74,7 @@ def put_under_load(bench: Bench, running: Running, load: Load) -> Measured:
         failed=result["refused"] + result["broken"],
         memory=memory(running.pid),
         threads_outside=threads_outside(running.pid, bench.cores.server),
+        load_busy_percent=max(0.0, 100 * (1 - idled_s / passed_s)),
     )
 
 

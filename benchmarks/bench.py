@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,19 +20,30 @@ class MeasurementFailed(Exception):
     """A server did not start or answered wrongly, or a generator ended without a result."""
 
 
+class ToolMissing(Exception):
+    """A program that a scenario cannot do without is not installed."""
+
+    def __init__(self, tool: str) -> None:
+        super().__init__(f"{tool} is not installed")
+
+
 @dataclass(frozen=True, slots=True)
 class Cores:
     """Where the server runs and where the load does; the same core if the machine has one."""
 
-    server: int
-    load: int
+    server: tuple[int, ...]
+    load: tuple[int, ...]
     every: tuple[int, ...]
 
     @classmethod
     def of_this_machine(cls) -> "Cores":
         """The first two cores that this process may use."""
         allowed = sorted(os.sched_getaffinity(0))
-        return cls(allowed[0], allowed[min(1, len(allowed) - 1)], tuple(allowed))
+        return cls((allowed[0],), (allowed[min(1, len(allowed) - 1)],), tuple(allowed))
+
+    def shared(self) -> "Cores":
+        """All cores for the server, and the same for the load."""
+        return Cores(self.every, self.every, self.every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,10 @@ class Bench:
     warm_up_s: float
     cores: Cores
     workspace: Path
+
+    def on_all_cores(self) -> "Bench":
+        """The same, with server and load side by side on every core."""
+        return replace(self, cores=self.cores.shared())
 
     @property
     def wrk(self) -> str | None:
@@ -75,16 +90,16 @@ def pin(*cores: int, niceness: int = 0) -> Callable[[], None]:
 
 @contextmanager
 def load_process(
-    command: Sequence[str], core: int, *, niceness: int = 0
+    command: Sequence[str], cores: Sequence[int], *, niceness: int = 0
 ) -> Iterator[subprocess.Popen[str]]:
-    """Runs a generator or a probe on the load's core, and stops it if the block fails."""
+    """Runs a generator or a probe on the load's cores, and stops it if the block fails."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
-        preexec_fn=pin(core, niceness=niceness),
+        preexec_fn=pin(*cores, niceness=niceness),
     )
     try:
         yield process

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 
-from benchmarks.models import ARMS, MILLISECOND_INPUT_WIDTH, SEED, WIDE_INPUT_WIDTH, iris
+from benchmarks.models import ARMS, SEED, SMALL_INPUT_WIDTH, WIDE_INPUT_WIDTH, iris
 from benchmarks.server import Call
 
 IRIS_ROW: Final = [5.1, 3.5, 1.4, 0.2]
@@ -41,10 +41,10 @@ def fan_out_call() -> Call:
     return call_of([IRIS_ROW], answers)
 
 
-def millisecond_call(model: Path) -> Call:
-    """One small row for the millisecond model."""
+def small_call(model: Path) -> Call:
+    """One small row for a model that widens it inside its graph."""
     rng = np.random.default_rng(SEED)
-    row: list[float] = rng.uniform(0, 1, MILLISECOND_INPUT_WIDTH).round(2).tolist()
+    row: list[float] = rng.uniform(0, 1, SMALL_INPUT_WIDTH).round(2).tolist()
     return call_of([row], {"prediction": predicted(model, [row])})
 
 

@@ -1,6 +1,7 @@
 """The servers that are compared: Penstock, the bare app, and the samples' design."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +17,15 @@ SAMPLES: Final = "samples' design"
 SAMPLES_SHAPE: Final = "samples' shape, 4 workers"
 
 
-def penstock(spec: Path, call: Call, *, name: str = PENSTOCK) -> Contender:
-    """Penstock, serving a spec with its defaults; one worker, as it has one core."""
+def penstock(
+    spec: Path, call: Call, *, name: str = PENSTOCK, options: Sequence[str] = ()
+) -> Contender:
+    """Penstock, serving a spec with its defaults but for some options; one worker unless told."""
 
     def command(port: int) -> list[str]:
         return [
             *(sys.executable, "-m", "penstock", "serve", str(spec)),
-            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--host", "127.0.0.1", "--port", str(port), *options),
         ]
 
     return Contender(name, command, call)

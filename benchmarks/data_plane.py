@@ -30,11 +30,13 @@ from benchmarks.models import ARMS, iris
 from penstock.core.clock import Clock
 from penstock.core.drive import Driven
 from penstock.core.ids import IdSource, SeedSource
+from penstock.core.measures import Measure
 from penstock.core.predictor import Predictor
 from penstock.core.record import Record, Role
 from penstock.core.values import AnswerKind, Hop, InferenceRequest, InferenceResponse
-from penstock.gateway.app import App, Gateway
-from penstock.graph.node import Observed
+from penstock.gateway.app import App
+from penstock.gateway.gateway import Gateway
+from penstock.graph.measured import Measured
 from penstock.runtimes.onnx_file import read_onnx_file
 
 CONCURRENT: Final = 64
@@ -184,10 +186,11 @@ class Flight:
 
 
 def layered(inner: Predictor, clock: Clock, *, hops: bool) -> Predictor:
-    """The predictor behind three empty layers, each observed as the builder has it."""
+    """The predictor behind three empty layers, each measured as the builder has it."""
     for number in range(LAYERS):
         layer = PassThroughWithHop(inner, clock) if hops else PassThrough(inner)
-        inner = Observed(layer, place=f"layers.{number}", clock=clock)
+        place = f"layers.{number}"
+        inner = Measured(layer, measure=Measure(), clock=clock, place=place)
     return inner
 
 

@@ -3,10 +3,14 @@
 import os
 import platform
 import shutil
+import subprocess
 import sysconfig
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
+
+from benchmarks.bench import ToolMissing
+from benchmarks.nginx import nginx
 
 PACKAGES: Final = (
     "penstock",
@@ -22,6 +26,7 @@ PACKAGES: Final = (
     "gunicorn",
     "uvicorn-worker",
     "httpx",
+    "aiohttp",
 )
 
 
@@ -68,6 +73,15 @@ def load_generator() -> str:
     return "**benchmarks.load.asyncio_load, as wrk is not installed**: rates are its own limit"
 
 
+def nginx_version() -> str:
+    """What stands behind and beside the gateways."""
+    try:
+        said = subprocess.run([nginx(), "-v"], capture_output=True, text=True, check=True).stderr
+    except (ToolMissing, subprocess.CalledProcessError):
+        return "not installed"
+    return said.strip().rpartition("/")[2]
+
+
 def describe() -> dict[str, str]:
     """The machine, line by line."""
     return {
@@ -78,5 +92,6 @@ def describe() -> dict[str, str]:
         "load average at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "Python": python_build(),
         "load generator": load_generator(),
+        "nginx": nginx_version(),
         "packages": ", ".join(installed(package) for package in PACKAGES),
     }

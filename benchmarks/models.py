@@ -18,11 +18,17 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 
 LAYER_WIDTH: Final = 2048
-MILLISECOND_INPUT_WIDTH: Final = 16
+SMALL_INPUT_WIDTH: Final = 16
 WIDE_INPUT_WIDTH: Final = 256
 CLASSES: Final = 2
 
+IMAGE_SIDE: Final = 32
+CHANNELS: Final = 48
+CONVOLUTIONS: Final = 4
+KERNEL_SCALE: Final = (2 / (9 * CHANNELS)) ** 0.5
+
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 
 def iris(name: str) -> Path:
@@ -77,7 +83,7 @@ def make_millisecond_model(folder: Path) -> Path:
     """
     rng = np.random.default_rng(SEED)
     matrices = [
-        weights(rng, "widen", MILLISECOND_INPUT_WIDTH, LAYER_WIDTH),
+        weights(rng, "widen", SMALL_INPUT_WIDTH, LAYER_WIDTH),
         weights(rng, "first", LAYER_WIDTH, LAYER_WIDTH),
         weights(rng, "second", LAYER_WIDTH, LAYER_WIDTH),
         weights(rng, "last", LAYER_WIDTH, CLASSES),
@@ -88,7 +94,40 @@ def make_millisecond_model(folder: Path) -> Path:
         *layer("hidden_1", "second", "hidden_2"),
         *scores("hidden_2", "last"),
     ]
-    return save(folder / "millisecond.onnx", MILLISECOND_INPUT_WIDTH, nodes, matrices)
+    return save(folder / "millisecond.onnx", SMALL_INPUT_WIDTH, nodes, matrices)
+
+
+def make_compute_model(folder: Path) -> Path:
+    """A compute-bound model of some milliseconds: convolutions, whose batches gain nothing.
+
+    The input has only 16 numbers, widened inside the graph, so that JSON is not what is measured.
+    """
+    rng = np.random.default_rng(SEED)
+    side, channels = IMAGE_SIDE, CHANNELS
+    shape: Ints = np.array([-1, channels, side, side], dtype=np.int64)
+    kernel: Floats = rng.normal(0, KERNEL_SCALE, (channels, channels, 3, 3)).astype(np.float32)
+    matrices = [
+        weights(rng, "widen", SMALL_INPUT_WIDTH, channels * side * side),
+        weights(rng, "last", channels, CLASSES),
+        numpy_helper.from_array(kernel, "kernel"),
+        numpy_helper.from_array(shape, "shape"),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["input", "widen"], ["wide"]),
+        helper.make_node("Reshape", ["wide", "shape"], ["image_0"]),
+    ]
+    for depth in range(CONVOLUTIONS):
+        source, sums, target = f"image_{depth}", f"sums_{depth}", f"image_{depth + 1}"
+        nodes += [
+            helper.make_node("Conv", [source, "kernel"], [sums], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", [sums], [target]),
+        ]
+    nodes += [
+        helper.make_node("GlobalAveragePool", [f"image_{CONVOLUTIONS}"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        *scores("flat", "last"),
+    ]
+    return save(folder / "compute.onnx", SMALL_INPUT_WIDTH, nodes, matrices)
 
 
 def make_wide_model(folder: Path) -> Path:

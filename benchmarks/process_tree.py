@@ -1,6 +1,7 @@
 """Reads what a server's whole process tree has used, from Linux's /proc."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,15 @@ def cpu_s(root: int) -> float:
     return sum(stat.cpu_ticks for stat in tree(root)) / TICKS_PER_S
 
 
+def idle_s(cores: Collection[int]) -> float:
+    """For how long some cores have had nothing to do, all of them together."""
+    names = {f"cpu{core}" for core in cores}
+    lines = (line.split() for line in (PROC / "stat").read_text().splitlines())
+    # user, nice, system, idle, iowait
+    ticks = sum(int(line[4]) + int(line[5]) for line in lines if line and line[0] in names)
+    return ticks / TICKS_PER_S
+
+
 def memory(root: int) -> Memory:
     """The memory of the tree now."""
     rss_kb = pss_kb = 0
@@ -72,8 +82,8 @@ def memory(root: int) -> Memory:
     return Memory(rss_kb * BYTES_PER_KB, pss_kb * BYTES_PER_KB)
 
 
-def threads_outside(root: int, core: int) -> int:
-    """How many threads of the tree may run on another core than the one they were given.
+def threads_outside(root: int, cores: Collection[int]) -> int:
+    """How many threads of the tree may run on other cores than those they were given.
 
     A model runtime may widen the affinity of its own thread pool.
     """
@@ -81,7 +91,7 @@ def threads_outside(root: int, core: int) -> int:
     for stat in tree(root):
         try:
             threads = [int(entry.name) for entry in (PROC / str(stat.pid) / "task").iterdir()]
-            outside += sum(os.sched_getaffinity(thread) != {core} for thread in threads)
+            outside += sum(not os.sched_getaffinity(thread) <= set(cores) for thread in threads)
         except (FileNotFoundError, ProcessLookupError):
             continue
     return outside

@@ -62,7 +62,7 @@ def record(bench: Bench, server: Running) -> list[str]:
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=pin(bench.cores.load),
+            preexec_fn=pin(*bench.cores.load),
         )
     return stacks.read_text().splitlines()
 

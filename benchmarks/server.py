@@ -21,6 +21,9 @@ HOST: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 POLL_S: Final = 0.005
+NOT_READY: Final = b'"not_ready"'
+"""In the answer of a fan-out whose remote arms are not all known yet."""
+
 SCORE_TOLERANCE: Final = 1e-4
 
 
@@ -104,8 +107,8 @@ def wait_for_answer(process: subprocess.Popen[bytes], port: int, call: Call, log
         try:
             status, answer = ask(port, "POST", call.path, call.body)
         except OSError:
-            status = 0
-        if status == 200:
+            status, answer = 0, b""
+        if status == 200 and NOT_READY not in answer:
             check_answer(call, answer)
             return
         time.sleep(POLL_S)
@@ -152,14 +155,20 @@ def running(contender: Contender, bench: Bench) -> Iterator[Running]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=bench.workspace,
-            env={**os.environ, "PYTHONPATH": python_path(), **contender.environment},
-            preexec_fn=pin(bench.cores.server),
+            env=environment(bench, contender),
+            preexec_fn=pin(*bench.cores.server),
         )
         try:
             wait_for_answer(process, port, contender.call, log)
             yield Running(contender, process.pid, port, time.perf_counter() - started_s)
         finally:
             stop(process)
+
+
+def environment(bench: Bench, contender: Contender) -> dict[str, str]:
+    """What a server inherits; what it keeps of itself goes into the workspace."""
+    own = {"PYTHONPATH": python_path(), "XDG_STATE_HOME": str(bench.workspace / "state")}
+    return {**os.environ, **own, **contender.environment}
 
 
 def python_path() -> str:

@@ -1,11 +1,14 @@
 """The specs that Penstock serves in the benchmarks, written where its server can read them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.calls import IRIS_ROW
+from benchmarks.constants import predictions
 from benchmarks.models import ARMS, MODELS, iris
+from benchmarks.server import HOST
 
 Spec = dict[str, Any]
 
@@ -35,6 +38,28 @@ def fan_out_spec(folder: Path) -> Path:
     fan_out = {"fan_out": {"positive": 0, "arms": {arm: arm for arm in ARMS}}}
     spec = {"models": models, "routes": {"iris": [fan_out]}, "default": "iris"}
     return write_spec(folder, "fan_out", spec)
+
+
+def remote_spec(folder: Path, ports: Mapping[str, int]) -> Path:
+    """Remote models behind a route, a fan-out if there are several; `fixed` answers constants."""
+    fixed = {
+        name: {"constant": {"answer": answer["prediction"]}}
+        for name, answer in predictions(tuple(ports)).items()
+    }
+    remote = {name: name for name in ports}
+    spec = {
+        "models": {name: {"url": f"{HOST}:{port}"} for name, port in ports.items()},
+        "routes": {"remote": together(remote), "fixed": together(fixed)},
+        "default": "remote",
+    }
+    return write_spec(folder, f"remote-{len(ports)}", spec)
+
+
+def together(targets: Mapping[str, Any]) -> list[Any]:
+    """A route: the only target, or a fan-out of all."""
+    if len(targets) == 1:
+        return list(targets.values())
+    return [{"fan_out": {"positive": 0, "arms": {n: {"use": use} for n, use in targets.items()}}}]
 
 
 def model_spec(folder: Path, model: Path) -> Path:

@@ -1,11 +1,15 @@
 """Shows what servers did under load, side by side."""
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Final
 
 from benchmarks.attack import Measured
 from benchmarks.figures import Spread, ratio
 from benchmarks.report import Table
+
+FULL_PERCENT: Final = 95.0
 
 
 def cpu_us(rounds: list[Measured]) -> list[float]:
@@ -39,8 +43,8 @@ def throughput_table(figures: Mapping[str, list[Measured]], *baselines: str) -> 
     return Table(columns, rows)
 
 
-def load_notes(figures: Mapping[str, list[Measured]]) -> list[str]:
-    """What a reader should know: answers that failed, threads that left their core."""
+def load_notes(figures: Mapping[str, list[Measured]], *, on_all_cores: bool = False) -> list[str]:
+    """What a reader should know: failed answers, threads that left their core, a full generator."""
     notes = []
     for name, rounds in figures.items():
         if failed := sum(measured.failed for measured in rounds):
@@ -48,6 +52,12 @@ def load_notes(figures: Mapping[str, list[Measured]]) -> list[str]:
             notes.append(f"{name}: **{failed} of {asked} requests failed**.")
         if outside := max(measured.threads_outside for measured in rounds):
             notes.append(f"{name}: up to {outside} threads may run outside the server's core.")
+        busy_percent = statistics.median(measured.load_busy_percent for measured in rounds)
+        if busy_percent > FULL_PERCENT and not on_all_cores:
+            notes.append(
+                f"{name}: the load's core was {busy_percent:.0f} % busy, so the rate may be that "
+                "core's limit and not the server's; CPU a request is the server's own."
+            )
     return notes
 
 

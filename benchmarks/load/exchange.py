@@ -1,6 +1,8 @@
 """Speaks just enough HTTP/1.1 to ask a server on this machine and time its answer."""
 
 import asyncio
+import contextlib
+import json
 from typing import Final, Self
 
 HOST: Final = "127.0.0.1"
@@ -27,6 +29,23 @@ def content_length(head: bytes) -> int:
         if name.strip().lower() == b"content-length":
             return int(value)
     return 0
+
+
+def field_of(head: bytes, name: bytes) -> bytes:
+    """The value of a header field in a head of small letters; empty without it."""
+    start = head.find(b"\r\n" + name + b":")
+    if start < 0:
+        return b""
+    start += len(name) + 3
+    end = head.find(b"\r\n", start)
+    return head[start : end if end >= 0 else None].strip()
+
+
+def code_of(body: bytes) -> str:
+    """The code of an error's body."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(body)["error"]["code"])
+    return "(no code)"
 
 
 class HttpConnection(asyncio.Protocol):

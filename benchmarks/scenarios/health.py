@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from benchmarks.attack import Load, generator_command
 from benchmarks.bench import Bench, load_process, read_result
-from benchmarks.calls import large_call, millisecond_call
+from benchmarks.calls import large_call, small_call
 from benchmarks.contenders import PENSTOCK, bare, penstock, samples, samples_shape
 from benchmarks.figures import Spread, interleaved
 from benchmarks.models import make_millisecond_model, make_wide_model
@@ -85,7 +85,7 @@ def probe_all(
 def run_busy(bench: Bench) -> Report:
     """Probes while the millisecond model is saturated."""
     model = make_millisecond_model(bench.workspace)
-    call = millisecond_call(model)
+    call = small_call(model)
     spec = model_spec(bench.workspace, model)
     contenders = [penstock(spec, call), samples_shape(model, call), bare(model, call)]
     figures = probe_all(bench, contenders, attack_command)

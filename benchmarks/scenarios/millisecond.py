@@ -5,7 +5,7 @@ from typing import Final
 
 from benchmarks.attack import Load, Measured, measure
 from benchmarks.bench import Bench
-from benchmarks.calls import millisecond_call
+from benchmarks.calls import small_call
 from benchmarks.contenders import BARE, PENSTOCK, SAMPLES_SHAPE, bare, penstock, samples_shape
 from benchmarks.figures import interleaved, ratio
 from benchmarks.models import make_millisecond_model
@@ -20,7 +20,7 @@ CONNECTIONS: Final = 32
 def millisecond_contenders(bench: Bench) -> list[Contender]:
     """Penstock, the samples' shape, and the bare app, which runs the model inline."""
     model = make_millisecond_model(bench.workspace)
-    call = millisecond_call(model)
+    call = small_call(model)
     return [
         penstock(model_spec(bench.workspace, model), call),
         samples_shape(model, call),

@@ -6,16 +6,13 @@ the types, no ids, no metrics, no log, no batching. ZipMap is left in and every 
 """
 
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import onnxruntime
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from benchmarks.servers.asgi import Message, Receive, Send, read_body, respond
 
 
 class Body(msgspec.Struct):
@@ -42,7 +39,6 @@ SESSION: Final = open_session(os.environ["BENCH_MODEL"])
 INPUT_NAME: Final = SESSION.get_inputs()[0].name
 DECODER: Final = msgspec.json.Decoder(Body)
 ENCODER: Final = msgspec.json.Encoder()
-JSON_HEADERS: Final = [(b"content-type", b"application/json")]
 
 
 def predict(data: list[list[float]]) -> Answer:
@@ -51,26 +47,6 @@ def predict(data: list[list[float]]) -> Answer:
     maps = isinstance(scores, list)
     rows = [list(row.values()) for row in scores] if maps else scores.tolist()
     return Answer(rows[0] if len(rows) == 1 else rows)
-
-
-async def read_body(receive: Receive) -> bytes:
-    """Reads the whole body."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts = [body]
-    while message.get("more_body"):
-        message = await receive()
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
-
-
-async def respond(send: Send, status: int, body: bytes) -> None:
-    """Sends one JSON answer."""
-    headers = [*JSON_HEADERS, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:

@@ -1,9 +1,11 @@
 """The samples' design for parallel predictors: a proxy that makes a new HTTP client per request.
 
-`BENCH_SERVICES` names the services as `NAME=URL`, separated by commas.
+`BENCH_SERVICES` names the services as `NAME=URL`, separated by commas. `/constant` is no part of
+the samples: it answers `BENCH_CONSTANT` without asking anyone, for what the hop itself costs.
 """
 
 import asyncio
+import json
 import logging
 import os
 import uuid
@@ -16,6 +18,7 @@ from pydantic import BaseModel
 logger = logging.getLogger(__name__)
 
 services = dict(pair.split("=", 1) for pair in os.environ["BENCH_SERVICES"].split(","))
+constant_answer: dict[str, Any] = json.loads(os.environ.get("BENCH_CONSTANT", "{}"))
 app = FastAPI()
 
 
@@ -48,3 +51,13 @@ async def predict(data: Data) -> dict[str, Any]:
             logger.info(f"{service} {job_id} {answer.json()}")
             results[service] = answer.json()
     return results
+
+
+@app.post("/constant")
+async def constant(data: Data) -> dict[str, Any]:
+    """Answers as `/predict` does, log lines included, and asks no service."""
+    job_id = str(uuid.uuid4())[:6]
+    logger.info(f"POST redirect to: /predict as {job_id}")
+    for service, answer in constant_answer.items():
+        logger.info(f"{service} {job_id} {answer}")
+    return constant_answer

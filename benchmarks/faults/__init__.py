@@ -1,0 +1,1 @@
+"""A gateway whose remote arms fail in every way, one at a time."""
