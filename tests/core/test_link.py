@@ -218,7 +218,7 @@ async def test_an_answer_that_cannot_be_sent_is_told_so(pair: Pair) -> None:
 async def test_a_payload_that_cannot_be_sent_raises_here(pair: Pair) -> None:
     here, _ = await pair()
 
-    for payload in (object(), "\ud800"):
+    for payload in (object(), "\ud800", 2**64):
         with pytest.raises(LinkFailed, match="cannot be sent"):
             await here.link.call("x", payload, timeout_s=1)
     assert await here.link.call("y", timeout_s=1) == ["y", None]

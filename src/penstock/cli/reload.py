@@ -1,4 +1,4 @@
-"""`penstock reload`: the file read and its models opened anew, without a request lost."""
+"""`penstock reload`: the file read anew, models that changed opened, without a request lost."""
 
 from __future__ import annotations
 
