@@ -212,7 +212,7 @@ async def test_setting_back_takes_the_entry_away(server: Server) -> None:
     ("asked", "why"),
     [
         (("iriss/svc", "weight", "5"), "there is no route"),
-        (("iris/svc", "wight", "5"), "cannot be set"),
+        (("iris/svc", "weightx", "5"), "cannot be set"),
         (("iris/svc", "weight", "-5"), "weight"),
     ],
 )
@@ -378,7 +378,7 @@ async def test_a_reload_that_is_asked_for_is_made_although_the_file_is_the_same(
     assert server.served == [(2, None), (2, None)]
 
 
-@pytest.mark.parametrize("mistake", ["weight: sixty", "weight: [", "weight: 60, wight: 3"])
+@pytest.mark.parametrize("mistake", ["weight: sixty", "weight: [", "weight: 60, weightx: 3"])
 async def test_a_bad_file_leaves_what_is_served(server: Server, mistake: str) -> None:
     await server.succession.begin()
     await server.succession.set(SVC_5, "anna")
