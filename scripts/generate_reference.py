@@ -208,8 +208,12 @@ def error_classes() -> list[type[errors.PenstockError]]:
 
 def _below(kind: type[errors.PenstockError]) -> Iterator[type[errors.PenstockError]]:
     yield kind
-    ours = sorted(kind.__subclasses__(), key=lambda one: one.__module__ != errors.__name__)
-    for one in ours:
+
+    def core_first(one: type[errors.PenstockError]) -> tuple[bool, str]:
+        return one.__module__ != errors.__name__, one.__module__
+
+    # By module: which of them was imported first is another thing in every process.
+    for one in sorted(kind.__subclasses__(), key=core_first):
         if one.__module__.startswith("penstock."):
             yield from _below(one)
 
