@@ -29,7 +29,7 @@ from penstock.graph.build import NO_MISFITS, Builder, Tools
 from penstock.graph.models import Lease, OpenModels, urls_of
 from penstock.graph.node import Node, Route
 from penstock.spec import tree
-from penstock.spec.walk import references
+from penstock.spec.reach import reached
 
 DRAIN_S: Final = 5.0
 """How long background work may go on after the graph has been told to close."""
@@ -204,14 +204,4 @@ async def _sample_answer(name: str, node: Node, clock: Clock) -> InferenceRespon
 
 def models_behind(spec: tree.Spec, route: str) -> Iterator[str]:
     """Yield the models that a route leads to, through whatever other routes."""
-    waiting = [route]
-    seen: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if name in spec.models:
-            yield name
-        else:
-            waiting.extend(one.name for one in references(spec.routes[name]))
+    return (name for name in reached(spec, route) if name in spec.models)

@@ -18,9 +18,9 @@ def only(spec: tree.Spec, name: str) -> tree.Spec:
         SpecError: there is neither.
     """
     if name in spec.routes:
-        reached = set(_reached(spec, name))
-        routes = {route: spec.routes[route] for route in spec.routes if route in reached}
-        models = {model: spec.models[model] for model in spec.models if model in reached}
+        needed = set(reached(spec, name))
+        routes = {route: spec.routes[route] for route in spec.routes if route in needed}
+        models = {model: spec.models[model] for model in spec.models if model in needed}
     elif name in spec.models:
         routes = {name: tree.Reference(name=name, place=f"routes.{name}")}
         models = {name: spec.models[name]}
@@ -31,7 +31,8 @@ def only(spec: tree.Spec, name: str) -> tree.Spec:
     return msgspec.structs.replace(spec, models=models, routes=routes, default=name, states=states)
 
 
-def _reached(spec: tree.Spec, route: str) -> Iterator[str]:
+def reached(spec: tree.Spec, route: str) -> Iterator[str]:
+    """Yield a route, and every route and model that it leads to, each once."""
     waiting = [route]
     seen: set[str] = set()
     while waiting:
