@@ -126,6 +126,7 @@ async def test_a_file_that_kills_who_opens_it_kills_no_more_than_two(serving: Se
     server.says("die")
     with pytest.raises(SpecError, match="worker 0 died while it opened it"):
         await server.supervisor.reload("anna")
+    await until(lambda: [one.restarts for one in server.crew.members()] == [1, 1, 0])
     await until(lambda: [one.phase for one in server.crew.members()] == ["serving"] * 3)
     assert server.crew.members()[2].pid == last
     assert await server.generations() == [1, 1, 1]
