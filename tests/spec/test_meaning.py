@@ -32,7 +32,7 @@ def said(route: str) -> list[str]:
         "[{breaker: {max_in_flight: 1, max_pending: 1}}, svc]",
         "{constant: {answer: [1]}}",
         "{constant: {answer: ''}}",
-        "{condition: {when: [], otherwise: svc}}",
+        "{condition: {when: [{column: 0, above: 1, use: svc}], otherwise: svc}}",
         "{sync_async: {now: svc, later: rf}}",
         "[{retry: }, {rate_limit: {rate: 1}}, {mirror: {shadow: rf}}, {prediction_log: }, svc]",
     ],

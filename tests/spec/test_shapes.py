@@ -92,7 +92,12 @@ def said(route: str) -> list[str]:
         "{fan_out: {arms: {x: {use: unknown, validated_for: aaa}}}}",
         "[{threshold: {classes: {virginia: 1}}}, unknown]",
         "{split: {arms: {svc: 1, rf: 1}}}",
-        "{condition: {when: [{column: 0, above: 1, use: image}], otherwise: svc}}",
+        "{condition: {when: [{column: 3, above: 1, use: svc}], otherwise: any}}",
+        "{condition: {when: [{query: {a: b}, use: five}], otherwise: svc}}",
+        "{condition: {when: [{query: {a: b}, use: image}], otherwise: {constant: {answer: a}}}}",
+        "{condition: {when: [{column: 9, above: 1, use: shapeless}], otherwise: unknown}}",
+        "{condition: {when: [{query: {a: b}, use: svc}, {column: 4, above: 1, use: five}],"
+        " otherwise: five}}",
     ],
 )
 def test_lines_up(route: str) -> None:
@@ -183,6 +188,21 @@ def test_lines_up(route: str) -> None:
             "[{threshold: {min: 1, validated_for: aaa}}, svc]",
             "warning: routes.a[0].threshold.validated_for: chosen for version aaa, "
             "but svc is 6c4ef19f5054",
+        ),
+        (
+            "{condition: {when: [{query: {a: b}, use: image}], otherwise: svc}}",
+            "routes.a.condition.otherwise: the shapes do not line up: "
+            "otherwise takes rows of 4 values, when[0] of 224x224x3 values",
+        ),
+        (
+            "{condition: {when: [{column: 4, above: 1, use: five}], otherwise: svc}}",
+            "routes.a.condition.when[0].column: the first is 0, and otherwise takes rows of "
+            "4 values",
+        ),
+        (
+            "{condition: {when: [{column: 0, above: 1, use: image}], otherwise: shapeless}}",
+            "routes.a.condition.when[0].column: the first is 0, and when[0] takes rows of "
+            "224x224x3 values",
         ),
         (
             "[{threshold: {min: 0.5}}, regressor]",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, assert_never
 
+from penstock.spec.conditions import check_condition
 from penstock.spec.problems import Lines, Problem, child, listed, meant, quoted
 from penstock.spec.tree import (
     Aggregate,
@@ -50,7 +51,9 @@ def check_part(part: Part, spec: Spec, lines: Lines) -> Iterator[Problem]:
         case Constant():
             if part.answer == ():
                 yield lines.error(child(part.place, "answer"), "an empty list is no answer")
-        case Reference() | Condition() | SyncAsync():
+        case Condition():
+            yield from check_condition(part, lines)
+        case Reference() | SyncAsync():
             pass
         case PredictionLog() | Mirror() | RateLimit() | Timeout() | Retry():
             pass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from penstock.core.criteria import MAX_VALUE_CHARACTERS
+from penstock.core.regex import Regex
+from penstock.core.regex_tree import NotRegular
 from penstock.spec import tree
 from penstock.spec.problems import listed
 
@@ -47,13 +49,34 @@ def _match(match: tree.Match) -> Iterator[Broken]:
         yield "", f"a test is exactly one of {listed(TESTS)}, got {listed(given, 'and')}", ""
     elif match.regex is not None:
         yield from _regex(match.regex)
+    elif match.one_of is not None:
+        yield from _one_of(match.one_of)
+    elif isinstance(match.exact, str):
+        yield from _text("exact", match.exact, MAX_VALUE_CHARACTERS - 1)
+    elif match.prefix is not None:
+        yield from _text("prefix", match.prefix, MAX_VALUE_CHARACTERS)
 
 
 def _regex(pattern: str) -> Iterator[Broken]:
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        yield "regex", f"not a regular expression: {error}", ""
+        Regex(pattern)
+    except NotRegular as error:
+        yield "regex", f"not a regular expression that can be used here: {error}", ""
+
+
+def _one_of(values: tuple[str | int | float, ...]) -> Iterator[Broken]:
+    if not values:
+        yield "one_of", "an empty list matches nothing", ""
+    for value in values:
+        if isinstance(value, str):
+            yield from _text("one_of", value, MAX_VALUE_CHARACTERS - 1)
+
+
+def _text(key: str, text: str, most: int) -> Iterator[Broken]:
+    """A longer text is either never seen, or seen of every value that begins like it."""
+    if len(text) > most:
+        seen = f"no more than {MAX_VALUE_CHARACTERS} characters of a value are looked at"
+        yield key, f"{key} takes a text of at most {most} characters", seen
 
 
 def _when(when: tree.When) -> Iterator[Broken]:

@@ -8,10 +8,12 @@ from typing import Final, assert_never
 
 from penstock.core.predictor import Description
 from penstock.core.values import AnswerKind
+from penstock.spec.conditions import branches, places
 from penstock.spec.problems import Lines, Problem, child, listed, meant, quoted
 from penstock.spec.tree import (
     Aggregate,
     Breaker,
+    Condition,
     Expression,
     FanOut,
     Layer,
@@ -41,6 +43,8 @@ def check_shapes(
             yield from shapes.fan_out(part)
         elif isinstance(part, Split):
             yield from shapes.same_rows(child(part.place, "arms"), arms(part))
+        elif isinstance(part, Condition):
+            yield from shapes.condition(part)
         elif isinstance(part, Pipeline):
             yield from shapes.pipeline(part)
 
@@ -58,11 +62,7 @@ class _Shapes:
         for name, shape in known.items():
             first, expected = next(iter(known.items()))
             if not _line_up(shape, expected):
-                sentence = (
-                    f"the shapes do not line up: {name} takes rows of {_values(shape)},"
-                    f" {first} of {_values(expected)}"
-                )
-                yield self._lines.error(child(path, name), sentence)
+                yield self._lines.error(child(path, name), _unlike(name, shape, first, expected))
 
     def fan_out(self, fan_out: FanOut) -> Iterator[Problem]:
         """Yield what does not line up between a fan_out's arms."""
@@ -77,6 +77,21 @@ class _Shapes:
         for name, model in models.items():
             arm = fan_out.arms[name]
             yield from self._validated(arm.place, arm.validated_for, model)
+
+    def condition(self, condition: Condition) -> Iterator[Problem]:
+        """Yield what keeps rows from being read before the branch is chosen."""
+        uses, at = branches(condition), places(condition)
+        shapes = {name: rows for name, use in uses.items() if (rows := self._rows(use)) is not None}
+        for name, rows in shapes.items():
+            first, expected = next(iter(shapes.items()))
+            if len(rows) != len(expected):
+                yield self._lines.error(at[name], _unlike(name, rows, first, expected))
+        for index, rule in enumerate(condition.when):
+            for name in list(uses)[index:]:
+                rows = shapes.get(name, (-1,))
+                if rule.column is not None and not _has_column(rows, rule.column):
+                    sentence = f"the first is 0, and {name} takes rows of {_values(rows)}"
+                    yield self._lines.error(child(rule.place, "column"), sentence)
 
     def pipeline(self, pipeline: Pipeline) -> Iterator[Problem]:
         """Yield what does not line up between layers and what stands below them."""
@@ -187,6 +202,15 @@ def _columns(model: Description) -> int | None:
         return None
     *_, last = (1, *model.outputs[0].shape[1:])
     return last if last > 0 else None
+
+
+def _unlike(name: str, rows: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
+    takes = f"{name} takes rows of {_values(rows)}, {first} of {_values(expected)}"
+    return f"the shapes do not line up: {takes}"
+
+
+def _has_column(rows: tuple[int, ...], column: int) -> bool:
+    return len(rows) == 1 and (rows[0] < 0 or column < rows[0])
 
 
 def _line_up(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
