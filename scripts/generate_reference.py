@@ -31,7 +31,7 @@ from msgspec.structs import FieldInfo, fields
 import penstock
 from penstock.cli.main import parser
 from penstock.core import errors
-from penstock.gateway import admin, operations, plain
+from penstock.gateway import admin, metadata, operations, plain
 from penstock.gateway.metrics import metrics_rows
 from penstock.gateway.paths import PathTable
 from penstock.gateway.status import STATUS
@@ -290,7 +290,7 @@ def endpoints() -> list[str]:
     operations.serve_operations(table, "")
     served = table._fixed  # noqa: SLF001 - the table is what is documented here
     return [
-        *(f"{method} {path}" for method, path, _ in plain.FIXED),
+        *(f"{method} {path}" for method, path, _ in (*plain.FIXED, *metadata.TOLD)),
         *(f"{method} {path}{{id}}" for method, path, _ in plain.WITH_ID),
         *(f"{method} {path}" for path, methods in served.items() for method in methods),
     ]
@@ -339,11 +339,21 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "gateway.server.BACKLOG": ("connections waiting to be accepted", "connections"),
     "gateway.server.DRAIN_S": ("time for requests under way after a stop signal", "s"),
     "gateway.headers.MAX_TIMEOUT_MS": ("largest `x-timeout-ms`", "ms"),
-    "gateway.plain.HEALTH_TIMEOUT_S": ("time for an arm's health in `/health/all`", "s"),
+    "gateway.metadata.HEALTH_TIMEOUT_S": ("time for an arm's health in `/health/all`", "s"),
     "gateway.fields.MAX_QUERY_FIELDS": (
-        "query parameters, where a route reads them (coming)",
+        "query parameters, where a route reads them",
         "parameters",
     ),
+    "core.criteria.MAX_VALUE_CHARACTERS": (
+        "what conditions see of a header, a query parameter or a text in the body",
+        "characters",
+    ),
+    "core.regex_tree.MAX_PATTERN_CHARACTERS": ("a regular expression", "characters"),
+    "core.regex_tree.MAX_POSITIONS": (
+        "a regular expression with its counts written out",
+        "characters",
+    ),
+    "core.regex_tree.MAX_GROUPS_DEEP": ("groups within one another", "groups"),
     "gateway.decode.LARGE_BYTES": ("a larger body is decoded in a process of its own", "bytes"),
     "gateway.decode.MAX_WAITING": ("large bodies waiting to be decoded; 503 beyond", "bodies"),
     "gateway.answers.LARGE_VALUES": ("values in an answer; more are encoded in pieces", "values"),

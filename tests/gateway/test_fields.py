@@ -58,6 +58,17 @@ def test_bytes_of_a_header_that_are_no_ascii() -> None:
     assert reader.read(given({b"x": b"\xe4"}), {}) == {"header:x": "ä"}
 
 
+def test_no_more_than_the_beginning_of_a_long_value_is_read() -> None:
+    reader = FieldReader(("header:x", "query:y", "field:z", "field:n"))
+    exchange = given({b"x": b"h" * 300}, b"y=" + b"q" * 300)
+    assert reader.read(exchange, {"z": "b" * 300, "n": 10**300}) == {
+        "header:x": "h" * 256,
+        "query:y": "q" * 256,
+        "field:z": "b" * 256,
+        "field:n": 10**300,
+    }
+
+
 def test_a_query_of_too_many_parameters_is_refused() -> None:
     reader = FieldReader(("query:a",))
     with pytest.raises(RequestError, match="more than 64") as raised:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ from penstock.core.measures import Measures
 from penstock.core.predictor import Health, TensorSpec
 from penstock.core.record import Role
 from penstock.core.rows import ANY_ROWS
-from penstock.core.values import AnswerKind, InferenceResponse
+from penstock.core.values import NO_FIELDS, AnswerKind, FieldValue, InferenceResponse
 from penstock.graph.build import AVAILABLE, MAX_DEPTH, Builder, Tools, input_of
 from penstock.graph.node import Node
 from penstock.spec import tree
@@ -67,8 +67,10 @@ def built(routes: str, fakes: dict[str, Fake] | None = None) -> Node:
     return build(routes, flowers() if fakes is None else fakes).builder.route("a")
 
 
-async def ask(node: Node, *, labelled: bool = False) -> InferenceResponse:
-    return await node.predictor(a_request(labelled=labelled))
+async def ask(
+    node: Node, *, labelled: bool = False, fields: Mapping[str, FieldValue] = NO_FIELDS
+) -> InferenceResponse:
+    return await node.predictor(a_request(labelled=labelled, fields=fields))
 
 
 # --- references and routes ---------------------------------------------------------------
@@ -540,7 +542,6 @@ def test_a_fan_out_takes_what_all_its_arms_can_be_given() -> None:
 
 UNBUILT: Final = {
     tree.Split: "{split: {arms: {svc: 1}}}",
-    tree.Condition: "{condition: {when: [{header: {x: a}, use: svc}], otherwise: svc}}",
     tree.SyncAsync: "{sync_async: {now: svc, later: rf}}",
     tree.PredictionLog: "[{prediction_log: }, svc]",
     tree.Mirror: "[{mirror: {shadow: rf}}, svc]",
@@ -551,6 +552,7 @@ UNBUILT: Final = {
 BUILT: Final = {
     tree.Reference: "svc",
     tree.FanOut: "{fan_out: {arms: {x: svc}}}",
+    tree.Condition: "{condition: {when: [{header: {x: a}, use: svc}], otherwise: svc}}",
     tree.Constant: "{constant: {answer: setosa}}",
     tree.Threshold: "[{threshold: {min: 0.5}}, svc]",
     tree.Timeout: "[{timeout: {timeout_s: 1}}, svc]",
@@ -619,6 +621,16 @@ def targets() -> Iterator[tree.Target]:
     ]
     for first, second in itertools.product([*simple, *inner], simple):
         yield from fan_outs(first, second)
+    few = [reference("svc"), reference("one"), tree.Constant(answer="a"), inner[0]]
+    for first, second in itertools.permutations(few, 2):
+        condition = a_condition(first, second)
+        yield condition
+        yield from fan_outs(condition, reference("svc"))
+
+
+def a_condition(first: tree.Expression, second: tree.Expression) -> tree.Condition:
+    rule = tree.When(use=first, header={"x": tree.Match(exact="a")}, place="when[0]")
+    return tree.Condition(when=(rule,), otherwise=second, place="condition")
 
 
 LAYERS: Final = (
@@ -644,9 +656,13 @@ async def test_whatever_can_be_built_answers_or_says_why_not() -> None:
             except SpecError:
                 found["refused"] += 1
                 continue
-            assert (await ask(node)).kind is node.description.kind
-            try:
-                found[(await ask(node, labelled=True)).kind] += 1
-            except NoLabels:
-                found["unlabelled"] += 1
+            for fields in ({}, {"header:x": "a"})[: 2 if node.choose else 1]:
+                met = node.met_by(a_request(fields=fields)).description
+                answer = await ask(node, fields=fields)
+                assert answer.kind is met.kind
+                assert not met.arms or set(answer.arms) == set(met.arms)
+                try:
+                    found[(await ask(node, labelled=True, fields=fields)).kind] += 1
+                except NoLabels:
+                    found["unlabelled"] += 1
     assert set(found) == {"refused", "unlabelled", AnswerKind.LABELLED, AnswerKind.BEST}

@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 
 from penstock.core.errors import SpecError
-from penstock.spec.explain import explain
-from penstock.spec.tree import Model, Pipeline, Reference, Spec, State, Timeout
+from penstock.spec.explain import MOST_FOLLOWED, Way, explain
+from penstock.spec.tree import (
+    Condition,
+    Match,
+    Model,
+    Pipeline,
+    Reference,
+    Spec,
+    State,
+    Timeout,
+    When,
+)
 
 SPEC = Spec(
     models={"svc": Model(path="models/svc.onnx"), "lost": Model()},
@@ -39,3 +49,54 @@ def test_the_state_of_a_route() -> None:
     )
     assert explain(spec).splitlines()[0] == "a (default)  state off"
     assert explain(spec).splitlines()[2] == "b"
+
+
+# --- the way of one request --------------------------------------------------------------
+
+WHEN = When(use=Reference(name="a"), header={"x": Match(exact="1")}, timeout_s=2.0)
+CHOSEN = Spec(
+    models=SPEC.models,
+    routes={
+        **SPEC.routes,
+        "c": Condition(when=(WHEN,), otherwise=Reference(name="b")),
+        "d": Condition(when=(WHEN,), otherwise=Reference(name="c")),
+    },
+    states={"a": State.OFF},
+)
+
+
+def test_a_condition_shows_the_branch_that_is_taken() -> None:
+    text = explain(CHOSEN, "c", decide=lambda _: Way(("it matches",), "when[0]"))
+    assert text == (
+        "c\n└─ condition\n   ├─ it matches\n   └─ when[0]  timeout_s 2\n"
+        "      └─ a (route)  state off\n         └─ svc (svc.onnx)"
+    )
+
+
+def test_routes_are_followed_and_each_once() -> None:
+    text = explain(CHOSEN, "d", decide=lambda _: Way((), "otherwise"))
+    assert text.splitlines() == [
+        "d",
+        "└─ condition",
+        "   └─ otherwise",
+        "      └─ c (route)",
+        "         └─ condition",
+        "            └─ otherwise",
+        "               └─ b (route)",
+        "                  └─ timeout  timeout_s 1234567.5",
+        "                     └─ lost (nowhere)",
+    ]
+    circle = Spec(models={}, routes={"a": Reference(name="b"), "b": Reference(name="a")})
+    text = explain(circle, "a", decide=lambda _: Way((), None))
+    assert text == "a\n└─ b (route)\n   └─ a (route)"
+
+
+def test_a_request_that_is_refused_takes_no_branch() -> None:
+    text = explain(CHOSEN, "c", decide=lambda _: Way(("it is refused",), None))
+    assert text == "c\n└─ condition\n   └─ it is refused"
+
+
+def test_a_long_way_of_routes_is_followed_some_of_the_way() -> None:
+    routes = {f"r{index}": Reference(name=f"r{index + 1}") for index in range(500)}
+    text = explain(Spec(models={}, routes=routes), "r0", decide=lambda _: Way((), None))
+    assert len(text.splitlines()) == MOST_FOLLOWED + 1

@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     explain = verbs.add_parser("explain", help="show the graph of a spec as a tree")
     explain.add_argument("spec", help="a spec (YAML)")
     explain.add_argument("route", nargs="?", help="only this route")
+    explain.add_argument(
+        "--request",
+        metavar="JSON",
+        help="say which way this request would go, and why, without sending it: an object of"
+        " headers, query, body (with data) and time (of the day in UTC, such as 22:30)",
+    )
 
     add_operating_verbs(verbs)
     return top
@@ -95,4 +101,4 @@ def _run(options: argparse.Namespace) -> int:
         case _:
             from penstock.cli.explain import explain
 
-            return explain(options.spec, options.route, os.environ)
+            return explain(options.spec, options.route, os.environ, request=options.request)

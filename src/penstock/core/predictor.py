@@ -44,6 +44,8 @@ class Description(Struct, frozen=True):
         labels: the class names by column of the scores; empty where there are none.
         sample: the spec's, `[rows, ...]` in the input's datatype, or None.
         arms: a fan-out's answered arms by name.
+        branches: of what chooses by the request: what each branch answers to and with. The rest is
+            then what all requests can count on.
         source: the model's file name, or what stands for it.
         known: False of a remote model that has not yet told what it takes and gives; the rest is
             then what the spec says.
@@ -59,6 +61,7 @@ class Description(Struct, frozen=True):
     arms: Mapping[str, Description] = {}
     source: str = ""
     known: bool = True
+    branches: Mapping[str, Description] = {}
 
 
 Health: TypeAlias = Callable[[float], Awaitable[bool]]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, final
 from urllib.parse import parse_qsl
 
+from penstock.core.criteria import MAX_VALUE_CHARACTERS, seen
 from penstock.core.errors import RequestError
 from penstock.core.values import FieldValue
 from penstock.gateway.exchange import Exchange
@@ -32,17 +33,19 @@ class FieldReader:
     ) -> Mapping[str, FieldValue]:
         """Return the named fields that the request has, by the spec's names for them.
 
+        Of a text no more than its first `MAX_VALUE_CHARACTERS` are returned.
+
         Raises:
             RequestError: the query has too many parameters.
         """
-        fields: dict[str, FieldValue] = {f"field:{key}": v for key, v in body_fields.items()}
+        fields = {f"field:{key}": seen(value) for key, value in body_fields.items()}
         for header in self._headers:
             value = exchange.headers.get(header.encode("latin-1"))
             if value is not None:
-                fields[f"header:{header}"] = value.decode("latin-1")
+                fields[f"header:{header}"] = value[:MAX_VALUE_CHARACTERS].decode("latin-1")
         if self._query:
             given = _parameters(exchange.query)
-            fields.update({f"query:{key}": given[key] for key in self._query if key in given})
+            fields.update({f"query:{key}": seen(given[key]) for key in self._query if key in given})
         return fields
 
 

@@ -1,29 +1,108 @@
-"""`/metadata` and `/label`: told from the model's own signature and a real prediction."""
+"""What a route tells of itself: `/metadata`, `/label`, `/health/all`, `/health/pred`.
+
+It comes from the models' own signatures and from a real prediction. Where a route chooses by the
+request, it is that of the branch that this request would take; a GET has no rows and no keys of a
+body, so rules on those are not passed.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, final
 
 import msgspec
 
+from penstock.core.clock import Clock
 from penstock.core.errors import NoLabels, NotReady, ServingError
 from penstock.core.predictor import Description, TensorSpec
 from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
 from penstock.gateway.answers import arm_error, as_json, by_row
-from penstock.graph.node import Route
+from penstock.gateway.exchange import Exchange
+from penstock.graph.node import Route, arm_healths, is_healthy, nested_health
 
 Json: TypeAlias = Any
 
 SAMPLE_DECIMALS: Final = 8
 
+HEALTH_TIMEOUT_S: Final = 1.0
+"""How long `/health/all` waits for an arm."""
+
+_WORDS: Final[Mapping[bool, str]] = {True: "ok", False: "ng"}
 _BY_ARM: Final = (AnswerKind.KEYED, AnswerKind.BINARY)
 
 
-async def sampled(route: Route, request_id: str, deadline_s: float) -> Route:
-    """Return a route with the answer to its sample, predicted now where a remote model is behind.
+@final
+class About:
+    """The endpoints at which one route tells of itself.
+
+    Args:
+        route: what is told of.
+        head: makes a request, without rows, of an exchange.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self, route: Route, head: Callable[[Exchange], InferenceRequest], clock: Clock
+    ) -> None:
+        self._route = route
+        self._head = head
+        self._clock = clock
+
+    def met(self, exchange: Exchange) -> Route:
+        """Return the route as this exchange meets it: where it chooses, the branch that it takes.
+
+        Raises:
+            RequestError: the exchange's head has mistakes.
+        """
+        if self._route.node.choose is None:
+            return self._route
+        return self._route.met_by(self._head(exchange))
+
+    async def metadata(self, exchange: Exchange) -> None:
+        """`GET /metadata`; of a route with a remote model its sample is predicted now, and kept."""
+        route = await sampled(self.met(exchange), self._head(exchange))
+        if self._route.node.choose is None and is_whole(route.sample_answer):
+            self._route = route
+        await exchange.answer_json(metadata(route))
+
+    async def labels(self, exchange: Exchange) -> None:
+        """`GET /label`."""
+        await exchange.answer_json(labels(self.met(exchange)))
+
+    async def health_all(self, exchange: Exchange) -> None:
+        """`GET /health/all`: always 200, within its own short time-out."""
+        deadline_s = self._clock.now_s() + HEALTH_TIMEOUT_S
+        healths = await arm_healths(self._route, deadline_s, self._clock)
+        words = {arm: _WORDS[ok] for arm, ok in healths.items()}
+        if nested_health(self._route.description.kind):
+            await exchange.answer_json({arm: {"health": word} for arm, word in words.items()})
+        else:
+            await exchange.answer_json(words)
+
+    async def health_pred(self, exchange: Exchange) -> None:
+        """`GET /health/pred`: of the target that this request would be routed to."""
+        deadline_s = self._clock.now_s() + HEALTH_TIMEOUT_S
+        ok = await is_healthy(self.met(exchange).node.health, deadline_s, self._clock)
+        await exchange.answer_json({"health": _WORDS[ok]})
+
+
+TOLD: Final = (
+    ("GET", "/metadata", About.metadata),
+    ("GET", "/label", About.labels),
+    ("GET", "/health/all", About.health_all),
+    ("GET", "/health/pred", About.health_pred),
+)
+
+
+async def sampled(route: Route, request: InferenceRequest) -> Route:
+    """Return a route with the answer to its sample, predicted now unless it is known already.
+
+    Args:
+        route: as the request meets it.
+        request: without rows; the sample is asked in its place.
 
     Raises:
-        NotReady: what the remote model takes is not known yet.
+        NotReady: what a remote model takes is not known yet.
         ServingError: it has no answer to its sample.
     """
     if not route.description.known:
@@ -31,8 +110,8 @@ async def sampled(route: Route, request_id: str, deadline_s: float) -> Route:
     sample = route.description.sample
     if route.sampler is None or route.sample_answer is not None or sample is None:
         return route
-    request = InferenceRequest(request_id, route.name, {"sample": sample}, deadline_s, seed=0)
-    return msgspec.structs.replace(route, sample_answer=await route.sampler(request))
+    asked = msgspec.structs.replace(request, tensors={"sample": sample})
+    return msgspec.structs.replace(route, sample_answer=await route.sampler(asked))
 
 
 def is_whole(answer: InferenceResponse | None) -> bool:

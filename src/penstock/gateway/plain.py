@@ -22,21 +22,15 @@ from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.fields import FieldReader
 from penstock.gateway.headers import seed, timeout_ms
-from penstock.gateway.metadata import is_whole, labels, metadata, sampled
+from penstock.gateway.metadata import TOLD, About
 from penstock.gateway.paths import PathTable
 from penstock.gateway.recording import Recording, RouteEnds
 from penstock.gateway.tracing import RequestTracer
 from penstock.graph.build import input_of
-from penstock.graph.node import Route, arm_healths, is_healthy, nested_health
+from penstock.graph.node import Route
 from penstock.graph.open import Graph
 
-HEALTH_TIMEOUT_S: Final = 1.0
-"""How long `/health/all` waits for an arm."""
-
 BodyHandler: TypeAlias = Callable[[Exchange, bytes], Awaitable[None]]
-
-
-_WORDS: Final[Mapping[bool, str]] = {True: "ok", False: "ng"}
 
 
 class Lane(Struct, frozen=True):
@@ -97,7 +91,8 @@ class PlainRoute:
     """
 
     def __init__(self, route: Route, fields: FieldReader, tools: FaceTools) -> None:
-        self._route = route
+        self._about = About(route, self._head, tools.clock)
+        self._answers_by_arm = bool(route.description.arms)
         self._name = route.name
         self._predict = route.node.predictor
         self._tools = tools
@@ -117,9 +112,11 @@ class PlainRoute:
         """Put the endpoints into the table, below `prefix`."""
         for method, path, handler in FIXED:
             table.add(method, prefix + path, partial(handler, self))
+        for method, path, told in TOLD:
+            table.add(method, prefix + path, partial(told, self._about))
         for method, path, with_id in WITH_ID:
             table.add_with_id(method, prefix + path, partial(with_id, self))
-        if self._route.description.arms:  # users of fan-outs know two more names for the same
+        if self._answers_by_arm:  # users of fan-outs know two more names for the same
             for path in ("/predict/get/test", "/predict/post/test"):
                 table.add("GET", prefix + path, partial(self.predict_sample, labelled=False))
 
@@ -195,7 +192,8 @@ class PlainRoute:
         """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
         with Recording(self._ends, exchange) as record:
             deadline_s = self._deadline_s(exchange)
-            request = self._request(record, self._sample(), NO_FIELDS, deadline_s, labelled)
+            sample = self._sample(exchange)
+            request = self._request(record, sample, NO_FIELDS, deadline_s, labelled)
             response = await self._predict(request)
             content = encode(response, added)
             if content is None:
@@ -203,8 +201,8 @@ class PlainRoute:
             record.outcome = response
         await exchange.answer(200, content)
 
-    def _sample(self) -> Array:
-        sample = self._route.description.sample
+    def _sample(self, exchange: Exchange) -> Array:
+        sample = self._about.met(exchange).description.sample
         if sample is None:
             raise NoSample(f"route {self._name}")
         return sample
@@ -225,19 +223,34 @@ class PlainRoute:
         labelled: bool,
     ) -> InferenceRequest:
         exchange = record.exchange
-        given = exchange.headers.get
-        told, trace = given(b"x-penstock-seed"), given(b"traceparent")
+        trace = exchange.headers.get(b"traceparent")
         request = record.request = InferenceRequest(
             exchange.request_id,
             self._name,
             {self._input: rows},
             deadline_s,
-            self._tools.new_seed() if told is None else seed(told),
+            self._seed(exchange),
             labelled,
             self._read_fields(exchange, body_fields) if self._read_fields else NO_FIELDS,
             "" if trace is None and not self._traced else record.traceparent(trace),
         )
         return request
+
+    def _head(self, exchange: Exchange) -> InferenceRequest:
+        """Return an exchange that has no body as a request without rows."""
+        fields = self._read_fields(exchange, NO_FIELDS) if self._read_fields else NO_FIELDS
+        return InferenceRequest(
+            exchange.request_id,
+            self._name,
+            {},
+            self._deadline_s(exchange),
+            self._seed(exchange),
+            fields=fields,
+        )
+
+    def _seed(self, exchange: Exchange) -> int:
+        told = exchange.headers.get(b"x-penstock-seed")
+        return self._tools.new_seed() if told is None else seed(told)
 
     def _deadline_s(self, exchange: Exchange) -> float:
         asked = exchange.headers.get(b"x-timeout-ms")
@@ -245,43 +258,12 @@ class PlainRoute:
             return exchange.started_s + self._timeout_s
         return exchange.started_s + min(self._timeout_s, timeout_ms(asked) / 1000)
 
-    async def metadata(self, exchange: Exchange) -> None:
-        """`GET /metadata`; of a route with a remote model its sample is predicted now, and kept."""
-        route = await sampled(self._route, exchange.request_id, self._deadline_s(exchange))
-        if is_whole(route.sample_answer):
-            self._route = route
-        await exchange.answer_json(metadata(route))
-
-    async def labels(self, exchange: Exchange) -> None:
-        """`GET /label`."""
-        await exchange.answer_json(labels(self._route))
-
-    async def health_all(self, exchange: Exchange) -> None:
-        """`GET /health/all`: always 200, within its own short time-out."""
-        deadline_s = self._tools.now_s() + HEALTH_TIMEOUT_S
-        healths = await arm_healths(self._route, deadline_s, self._tools.clock)
-        words = {arm: _WORDS[ok] for arm, ok in healths.items()}
-        if nested_health(self._route.description.kind):
-            await exchange.answer_json({arm: {"health": word} for arm, word in words.items()})
-        else:
-            await exchange.answer_json(words)
-
-    async def health_pred(self, exchange: Exchange) -> None:
-        """`GET /health/pred`: of the target that this request would be routed to."""
-        deadline_s = self._tools.now_s() + HEALTH_TIMEOUT_S
-        ok = await is_healthy(self._route.node.health, deadline_s, self._tools.clock)
-        await exchange.answer_json({"health": _WORDS[ok]})
-
 
 FIXED: Final = (
     ("POST", "/predict", partial(PlainRoute.predict, labelled=False)),
     ("POST", "/predict/label", partial(PlainRoute.predict, labelled=True)),
     ("GET", "/predict/test", partial(PlainRoute.predict_sample, labelled=False)),
     ("GET", "/predict/test/label", partial(PlainRoute.predict_sample, labelled=True)),
-    ("GET", "/metadata", PlainRoute.metadata),
-    ("GET", "/label", PlainRoute.labels),
-    ("GET", "/health/all", PlainRoute.health_all),
-    ("GET", "/health/pred", PlainRoute.health_pred),
 )
 
 WITH_ID: Final = (
@@ -294,4 +276,4 @@ WITH_ID: Final = (
 
 def first_words() -> frozenset[str]:
     """Return the first word of every path of this face: at the root, no route may have it."""
-    return frozenset(path.split("/")[1] for _, path, _ in (*FIXED, *WITH_ID))
+    return frozenset(path.split("/")[1] for _, path, _ in (*FIXED, *TOLD, *WITH_ID))

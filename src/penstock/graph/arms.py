@@ -11,9 +11,9 @@ from typing import Final, assert_never
 
 import numpy as np
 
-from penstock.core.predictor import Description, TensorSpec
+from penstock.core.predictor import Description, Predictor, TensorSpec
 from penstock.core.values import AnswerKind, Array
-from penstock.patterns.fan_out import DEFAULT_THRESHOLD
+from penstock.patterns.fan_out import DEFAULT_THRESHOLD, Arm
 from penstock.spec import tree
 
 COMBINED: Final = frozenset({tree.Aggregate.MEAN, tree.Aggregate.VOTE, tree.Aggregate.WEIGHTED})
@@ -29,13 +29,10 @@ def arm_problems(target: tree.FanOut, arms: Mapping[str, Description]) -> Iterat
     """
     arms = known_arms(arms)
     combined = target.aggregate in COMBINED
-    scored = combined or target.aggregate is tree.Aggregate.LABEL or is_binary(target)
     for name, arm in arms.items():
         place = target.arms[name].place
-        if has_columns(arm):
-            problem = "" if combined else _positive_problem(target.positive, arm)
-        else:
-            problem = f"scores by column are needed here, and {arm.name} has none" if scored else ""
+        problems = [_arm_problem(target, one) for one in variants(arm)]
+        problem = next(filter(None, problems), "") or _choosing_problem(target, arm)
         if problem:
             yield f"{place}: {problem}"
         elif combined and columns_of(arm) is None:
@@ -44,6 +41,35 @@ def arm_problems(target: tree.FanOut, arms: Mapping[str, Description]) -> Iterat
     if combined and len(set(known.values())) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in known.items())
         yield f"{target.place}: {target.aggregate} needs arms with the same columns: {counts}"
+
+
+def _arm_problem(target: tree.FanOut, arm: Description) -> str:
+    combined = target.aggregate in COMBINED
+    if has_columns(arm):
+        return "" if combined else _positive_problem(target.positive, arm)
+    scored = combined or target.aggregate is tree.Aggregate.LABEL or is_binary(target)
+    return f"scores by column are needed here, and {arm.name} has none" if scored else ""
+
+
+def _choosing_problem(target: tree.FanOut, arm: Description) -> str:
+    """Return what is wrong with an arm whose branches are each right by themselves."""
+    positive = target.positive
+    if not arm.branches or target.aggregate in COMBINED or isinstance(positive, int):
+        return ""
+    if positive in arm.labels or not any(map(has_columns, variants(arm))):
+        return ""
+    return f"{positive!r} is to be positive, and the branches of {arm.name} have other columns"
+
+
+def variants(description: Description) -> list[Description]:
+    """Return what a predictor may turn out to answer with, as far as that is known: by branch."""
+    found: dict[int, Description] = {}  # by identity: several ways may lead to the same route
+    waiting = [description]
+    for one in waiting:
+        if id(one) not in found:
+            found[id(one)] = one
+            waiting.extend(one.branches.values())
+    return [one for one in found.values() if one.known and not one.branches]
 
 
 def _positive_problem(positive: int | str, arm: Description) -> str:
@@ -59,6 +85,8 @@ def _positive_problem(positive: int | str, arm: Description) -> str:
 
 
 def _unknown(arm: Description) -> str:
+    if arm.branches:
+        return f"scores of the same columns are needed here; the branches of {arm.name} differ"
     return f"how many scores {arm.name} gives is not known: give it a sample"
 
 
@@ -105,6 +133,20 @@ def positive_column(positive: int | str, description: Description) -> int:
     return description.labels.index(positive) if positive in description.labels else 0
 
 
+def arm_of(target: tree.FanOut, name: str, description: Description, predictor: Predictor) -> Arm:
+    """Return an arm as the pattern knows it; `predictor` answers for it."""
+    arm = target.arms[name]
+    return Arm(
+        name=name,
+        predictor=predictor,
+        positive=positive_column(target.positive, description),
+        threshold=threshold_of(target, arm),
+        timeout_s=arm.timeout_s,
+        weight=arm.weight,
+        observed=arm.state is tree.State.OBSERVE,
+    )
+
+
 def required_arms(policy: tree.Policy, on: int) -> int:
     """Return how many of the arms that are on must answer."""
     if isinstance(policy, tree.Quorum):
@@ -144,7 +186,7 @@ def describe_fan_out(target: tree.FanOut, arms: Mapping[str, Description]) -> De
     inputs = widest_input(known)
     sample = next((arm.sample for arm in known if arm.sample is not None), None)
     if sample is not None and inputs:
-        sample = _as_written(sample, inputs[0].datatype)
+        sample = as_written(sample, inputs[0].datatype)
     outputs: tuple[TensorSpec, ...] = ()
     labels = tuple(arms)
     if kind is AnswerKind.SCORES:
@@ -158,8 +200,8 @@ def describe_fan_out(target: tree.FanOut, arms: Mapping[str, Description]) -> De
     )
 
 
-def _as_written(sample: Array, datatype: str) -> Array:
-    """Change a sample's datatype; its 5.1 stays 5.1 and becomes no 5.099999904632568."""
+def as_written(sample: Array, datatype: str) -> Array:
+    """Return a sample in another datatype; its 5.1 stays 5.1 and is no 5.099999904632568."""
     return sample if sample.dtype == datatype else sample.astype(np.str_).astype(datatype)
 
 

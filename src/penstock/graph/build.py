@@ -17,26 +17,27 @@ from penstock.core.record import Recorder
 from penstock.core.rows import ANY_ROWS
 from penstock.core.values import AnswerKind
 from penstock.graph.arms import (
+    arm_of,
     arm_problems,
     describe_constant,
-    describe_fan_out,
     known_arms,
     policy_text,
-    positive_column,
     required_arms,
     shared_labels,
-    threshold_of,
 )
-from penstock.graph.node import Node, always_healthy, enough_healthy
+from penstock.graph.conditions import condition_node
+from penstock.graph.fan_outs import fan_out_node, met_arm_by_arm
+from penstock.graph.node import Node, always_healthy
 from penstock.graph.wrap import Wrap
 from penstock.patterns.constant import Constant
 from penstock.patterns.fan_out import Arm, FanOut
 from penstock.patterns.threshold import Threshold
 from penstock.patterns.timeout import Timeout
 from penstock.spec import tree
+from penstock.spec.conditions import branches
 from penstock.spec.walk import references
 
-AVAILABLE: Final = frozenset({"fan_out", "constant", "threshold", "timeout"})
+AVAILABLE: Final = frozenset({"fan_out", "condition", "constant", "threshold", "timeout"})
 """The patterns that are built in this version; `check` refuses the others."""
 
 NO_MISFITS: Final[Mapping[str, str]] = {}
@@ -154,7 +155,7 @@ class Builder:
             case tree.Split():
                 raise _not_available(target.place, "split")
             case tree.Condition():
-                raise _not_available(target.place, "condition")
+                return self._condition(target)
             case tree.SyncAsync():
                 raise _not_available(target.place, "sync_async")
             case _:
@@ -187,8 +188,14 @@ class Builder:
 
     def _around(self, inner: Node, predictor: Predictor, place: str) -> Node:
         measured = self._wrap.measured(predictor, place)
-        depth = _deeper(place, [inner])
-        return Node(measured, inner.description, inner.health, inner.arms, depth)
+        return Node(
+            measured,
+            inner.description,
+            inner.health,
+            inner.arms,
+            _deeper(place, [inner]),
+            choose=inner.choose,
+        )
 
     def _reference(self, reference: tree.Reference) -> Node:
         model = self._models.get(reference.name)
@@ -212,6 +219,12 @@ class Builder:
         return Node(
             self._wrap.measured(constant, target.place), describe_constant(target), always_healthy
         )
+
+    def _condition(self, target: tree.Condition) -> Node:
+        nodes = {name: self._node(use) for name, use in branches(target).items()}
+        depth = _deeper(target.place, list(nodes.values()))
+        clock = self._tools.clock
+        return condition_node(target, nodes, wrap=self._wrap, clock=clock, depth=depth)
 
     def _fan_out(self, target: tree.FanOut) -> Node:
         nodes = {
@@ -239,14 +252,13 @@ class Builder:
             background=self._tools.background,
             abreast=self._abreast(target, {name: nodes[name] for name in on}),
         )
-        healths = {name: node.health for name, node in nodes.items()}
-        return Node(
-            self._wrap.measured(fan_out, target.place),
-            describe_fan_out(target, on),
-            enough_healthy({name: healths[name] for name in on}, required, self._tools.clock),
-            healths,
-            _deeper(target.place, list(nodes.values())),
-        )
+        predictor = self._wrap.measured(fan_out, target.place)
+        depth = _deeper(target.place, list(nodes.values()))
+
+        def met(nodes: Mapping[str, Node]) -> Node:
+            return fan_out_node(target, nodes, predictor, clock=self._tools.clock, depth=depth)
+
+        return met_arm_by_arm(nodes, met)
 
     def _armed(self, arm: tree.FanOutArm) -> Node:
         node = self._node(arm.use)
@@ -262,15 +274,7 @@ class Builder:
         arm = target.arms[name]
         observed = arm.state is tree.State.OBSERVE
         predictor = self._wrap.recorded(node.predictor, arm.place) if observed else node.predictor
-        return Arm(
-            name=name,
-            predictor=predictor,
-            positive=positive_column(target.positive, node.description),
-            threshold=threshold_of(target, arm),
-            timeout_s=arm.timeout_s,
-            weight=arm.weight,
-            observed=observed,
-        )
+        return arm_of(target, name, node.description, predictor)
 
 
 def _deeper(place: str, inner: Sequence[Node]) -> int:

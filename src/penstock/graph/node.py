@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from penstock.core.clock import Clock
 from penstock.core.drive import Call, together
@@ -29,6 +29,7 @@ class Node(Struct, frozen=True):
         arms: the healths of the first combinator's arms below, or in a route of its one model.
         depth: how many predictors stand within each other here.
         inline: of a model that runs on the loop: how to run it together with others.
+        choose: of what chooses by the request, here or below: what is known of it for one.
     """
 
     predictor: Predictor
@@ -37,6 +38,19 @@ class Node(Struct, frozen=True):
     arms: Mapping[str, Health] = NO_HEALTHS
     depth: int = 1
     inline: InlineModel | None = None
+    choose: Choose | None = None
+
+    def met_by(self, request: InferenceRequest) -> Node:
+        """Return this node as a request meets it: described by the branch that it would take.
+
+        Raises:
+            InvalidInput: its rows do not go one way.
+        """
+        return self if self.choose is None else self.choose(request)
+
+
+Choose: TypeAlias = Callable[[InferenceRequest], Node]
+"""Returns what a request meets: its description and health, by the decision of the request path."""
 
 
 class Route(Struct, frozen=True):
@@ -46,8 +60,8 @@ class Route(Struct, frozen=True):
         name: the route's.
         node: what answers.
         sample_answer: a real prediction of the description's sample; None without a sample.
-        sampler: predicts the sample when somebody asks for it, as a remote model is behind the
-            route, which may not answer now; None elsewhere.
+        sampler: predicts the sample when somebody asks for it: a remote model is behind the route,
+            which may not answer now, or it chooses by the request; None elsewhere.
     """
 
     name: str
@@ -59,6 +73,18 @@ class Route(Struct, frozen=True):
     def description(self) -> Description:
         """What the route answers to and with."""
         return self.node.description
+
+    def met_by(self, request: InferenceRequest) -> Route:
+        """Return this route as a request meets it.
+
+        Raises:
+            InvalidInput: its rows do not go one way.
+        """
+        if self.node.choose is None:
+            return self
+        node = self.node.choose(request)
+        description = structs.replace(node.description, name=self.name)
+        return structs.replace(self, node=structs.replace(node, description=description))
 
 
 ArmHealths: TypeAlias = dict[str, bool]

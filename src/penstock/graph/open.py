@@ -180,10 +180,15 @@ async def open_graph(
 
 async def _route(spec: tree.Spec, node: Node, sampled: Node, name: str, clock: Clock) -> Route:
     description = msgspec.structs.replace(node.description, name=name)
-    named = Node(node.predictor, description, node.health, node.arms or _own(node))
+    named = Node(
+        node.predictor, description, node.health, node.arms or _own(node), choose=node.choose
+    )
     if any(urls_of(spec.models[model]) for model in models_behind(spec, name)):
         return Route(name, named, None, sampled.predictor)
-    return Route(name, named, await _sample_answer(name, sampled, clock))
+    answer = await _sample_answer(name, sampled, clock)
+    if node.choose is not None:  # another request may meet another branch
+        return Route(name, named, None, sampled.predictor)
+    return Route(name, named, answer)
 
 
 def _own(node: Node) -> dict[str, Any]:

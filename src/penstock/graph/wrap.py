@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import final
 
 from msgspec import structs
@@ -12,8 +13,9 @@ from penstock.core.clock import Clock
 from penstock.core.measures import Measure, Measures
 from penstock.core.predictor import Abreast, InlineModel, OpenModel, Predictor
 from penstock.core.record import Recorder, Role
+from penstock.core.values import InferenceRequest
 from penstock.graph.measured import Measured, MeasuredAbreast, Unready
-from penstock.graph.node import Node, Recorded, never_healthy
+from penstock.graph.node import Choose, Node, Recorded, never_healthy
 from penstock.patterns.switch import Switch
 from penstock.runtimes.abreast import abreast_of
 from penstock.spec.overlay import STATES
@@ -98,7 +100,10 @@ class Wrap:
             background=self._background,
         )
         predictor = self.measured(switch, place)
-        return Node(predictor, node.description, never_healthy, node.arms, node.depth)
+        choose = None if node.choose is None else partial(_never_healthy, node.choose)
+        return Node(
+            predictor, node.description, never_healthy, node.arms, node.depth, choose=choose
+        )
 
     def abreast(self, models: Sequence[InlineModel | None]) -> Abreast | None:
         """Return the quick way to ask all of these models, each counted, if there is one."""
@@ -111,6 +116,10 @@ class Wrap:
     def _measure(self, place: str) -> Measure:
         self.places.add(place)
         return self._measures.node(place)
+
+
+def _never_healthy(choose: Choose, request: InferenceRequest) -> Node:
+    return structs.replace(choose(request), health=never_healthy)
 
 
 def _place_of(model: str) -> str:

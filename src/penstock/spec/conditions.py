@@ -34,13 +34,14 @@ def hours_of(time: Match) -> tuple[int, int] | None:
     """Return begin and end of a rule's hours, in seconds after midnight; None where it has none."""
     if time.between is None:
         return None
-    begin_s, end_s = map(_seconds, time.between)
+    begin_s, end_s = map(seconds_of_day, time.between)
     if begin_s is None or end_s is None or begin_s in (end_s, DAY_S):
         return None
     return begin_s, end_s
 
 
-def _seconds(text: float | str) -> int | None:
+def seconds_of_day(text: float | str) -> int | None:
+    """Return a time of day such as `22:00` in seconds after midnight, or None where it is none."""
     time = TIME.fullmatch(str(text))
     if time is None:
         return None

@@ -1,16 +1,17 @@
-"""The graph of a spec as a tree of text lines."""
+"""The graph of a spec as a tree of text lines, and the way that one request would take in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
 from penstock.core.errors import SpecError
-from penstock.spec.problems import quoted
+from penstock.spec.conditions import OTHERWISE, branches
+from penstock.spec.problems import item, quoted
 from penstock.spec.rules import TESTS
 from penstock.spec.tree import (
     Breaker,
@@ -53,16 +54,42 @@ NO_OPTIONS: Final = frozenset(
 )
 
 
+MOST_FOLLOWED: Final = 64
+"""How many routes are followed one into the other."""
+
+
+class Way(Struct, frozen=True):
+    """Where a condition sends a request.
+
+    Attributes:
+        why: what each rule that was looked at made of it, in words.
+        branch: the one that it takes, such as `when[0]`; None where it is refused.
+    """
+
+    why: tuple[str, ...]
+    branch: str | None
+
+
+Decide: TypeAlias = Callable[[Condition], Way]
+"""Tells the way of one request at a condition."""
+
+
 class _Line(Struct, frozen=True):
     text: str
     below: tuple[_Line, ...] = ()
 
 
-def explain(spec: Spec, route: str | None = None) -> str:
+def explain(spec: Spec, route: str | None = None, *, decide: Decide | None = None) -> str:
     """Return the graph of every route, or of one, as lines of text.
 
     A line stands for a layer, an arm or a target, with those of its options that are not the
     default; what a layer wraps stands below it.
+
+    Args:
+        spec: the tree.
+        route: only this one.
+        decide: draws the way of one request instead: of a condition the branch that it takes, and
+            other routes are followed.
 
     Raises:
         SpecError: there is no such route.
@@ -70,14 +97,7 @@ def explain(spec: Spec, route: str | None = None) -> str:
     if route is not None and route not in spec.routes:
         raise SpecError((f"there is no route {quoted(route)}",))
     names = spec.routes if route is None else [route]
-    return "\n".join("\n".join(_drawn(_route(name, spec))) for name in names)
-
-
-def _route(name: str, spec: Spec) -> _Line:
-    mark = " (default)" if name == spec.default else ""
-    state = spec.states.get(name, State.ON)
-    switched = "" if state is State.ON else f"  state {state}"
-    return _Line(f"{name}{mark}{switched}", (_expression(spec.routes[name], spec),))
+    return "\n".join("\n".join(_drawn(_Drawing(spec, decide).route(name))) for name in names)
 
 
 def _drawn(line: _Line) -> Iterator[str]:
@@ -89,64 +109,101 @@ def _drawn(line: _Line) -> Iterator[str]:
         yield from (f"{'  ' if last else '│ '} {text}" for text in rest)
 
 
-def _labelled(label: str, expression: Expression, spec: Spec, options: str = "") -> _Line:
-    """Return an expression's line with what it is to the line above."""
-    line = _expression(expression, spec)
-    if line.below:
-        return _Line(f"{label}{options}", (line,))
-    return _Line(f"{label}: {line.text}{options}")
+class _Drawing:
+    def __init__(self, spec: Spec, decide: Decide | None) -> None:
+        self._spec = spec
+        self._decide = decide
+        self._followed: set[str] = set()
 
+    def route(self, name: str) -> _Line:
+        """Return a route's line."""
+        mark = " (default)" if name == self._spec.default else ""
+        return _Line(f"{name}{mark}{self._state(name)}", (self._below(name),))
 
-def _expression(expression: Expression, spec: Spec) -> _Line:
-    if not isinstance(expression, Pipeline):
-        return _target(expression, spec)
-    line = _target(expression.target, spec)
-    for layer in reversed(expression.layers):
-        beside = _beside(layer, spec)
-        line = _Line(f"{_tag(layer)}{_options(layer)}", (*beside, line))
-    return line
+    def _below(self, name: str) -> _Line:
+        self._followed.add(name)
+        return self._expression(self._spec.routes[name])
 
+    def _state(self, name: str) -> str:
+        state = self._spec.states.get(name, State.ON)
+        return "" if state is State.ON else f"  state {state}"
 
-def _beside(layer: Layer, spec: Spec) -> tuple[_Line, ...]:
-    """Return the lines of the predictors that a layer has beside the one below it."""
-    match layer:
-        case PredictionLog():
-            return _maybe("outlier", layer.outlier, spec)
-        case Mirror():
-            return _maybe("shadow", layer.shadow, spec)
-        case Breaker():
-            return _maybe("otherwise", layer.otherwise, spec)
-        case Threshold() | RateLimit() | Timeout() | Retry():
-            return ()
-        case _:
-            assert_never(layer)
+    def _labelled(self, label: str, expression: Expression, options: str = "") -> _Line:
+        """Return an expression's line with what it is to the line above."""
+        line = self._expression(expression)
+        if line.below:
+            return _Line(f"{label}{options}", (line,))
+        return _Line(f"{label}: {line.text}{options}")
 
+    def _expression(self, expression: Expression) -> _Line:
+        if not isinstance(expression, Pipeline):
+            return self._target(expression)
+        line = self._target(expression.target)
+        for layer in reversed(expression.layers):
+            line = _Line(f"{_tag(layer)}{_options(layer)}", (*self._beside(layer), line))
+        return line
 
-def _maybe(label: str, expression: Expression | None, spec: Spec) -> tuple[_Line, ...]:
-    return () if expression is None else (_labelled(label, expression, spec),)
+    def _beside(self, layer: Layer) -> tuple[_Line, ...]:
+        """Return the lines of the predictors that a layer has beside the one below it."""
+        match layer:
+            case PredictionLog():
+                return self._maybe("outlier", layer.outlier)
+            case Mirror():
+                return self._maybe("shadow", layer.shadow)
+            case Breaker():
+                return self._maybe("otherwise", layer.otherwise)
+            case Threshold() | RateLimit() | Timeout() | Retry():
+                return ()
+            case _:
+                assert_never(layer)
 
+    def _maybe(self, label: str, expression: Expression | None) -> tuple[_Line, ...]:
+        return () if expression is None else (self._labelled(label, expression),)
 
-def _target(target: Target, spec: Spec) -> _Line:
-    match target:
-        case Reference():
-            return _Line(_named(target.name, spec))
-        case FanOut():
-            below = [_labelled(n, arm.use, spec, _options(arm)) for n, arm in target.arms.items()]
-        case Split():
-            below = [
-                _labelled(name, use, spec, _options(target.arms[name]))
-                for name, use in arms(target).items()
-            ]
-        case Condition():
-            below = [_labelled(_rule(rule), rule.use, spec, _within(rule)) for rule in target.when]
-            below.append(_labelled("otherwise", target.otherwise, spec))
-        case SyncAsync():
-            below = [_labelled("now", target.now, spec), _labelled("later", target.later, spec)]
-        case Constant():
-            below = []
-        case _:
-            assert_never(target)
-    return _Line(f"{_tag(target)}{_options(target)}", tuple(below))
+    def _target(self, target: Target) -> _Line:
+        match target:
+            case Reference():
+                return self._reference(target.name)
+            case FanOut():
+                below = [
+                    self._labelled(name, arm.use, _options(arm))
+                    for name, arm in target.arms.items()
+                ]
+            case Split():
+                below = [
+                    self._labelled(name, use, _options(target.arms[name]))
+                    for name, use in arms(target).items()
+                ]
+            case Condition():
+                below = self._condition(target)
+            case SyncAsync():
+                below = [self._labelled("now", target.now), self._labelled("later", target.later)]
+            case Constant():
+                below = []
+            case _:
+                assert_never(target)
+        return _Line(f"{_tag(target)}{_options(target)}", tuple(below))
+
+    def _condition(self, target: Condition) -> list[_Line]:
+        if self._decide is None:
+            rules = [self._labelled(rule_text(one), one.use, _within(one)) for one in target.when]
+            return [*rules, self._labelled(OTHERWISE, target.otherwise)]
+        way = self._decide(target)
+        below = [_Line(why) for why in way.why]
+        if way.branch is not None:
+            within = {item("when", i): _within(rule) for i, rule in enumerate(target.when)}
+            use = branches(target)[way.branch]
+            below.append(self._labelled(way.branch, use, within.get(way.branch, "")))
+        return below
+
+    def _reference(self, name: str) -> _Line:
+        line = _named(name, self._spec)
+        if self._decide is None or name not in self._spec.routes:
+            return _Line(line)
+        line += self._state(name)
+        if name in self._followed or len(self._followed) >= MOST_FOLLOWED:
+            return _Line(line)
+        return _Line(line, (self._below(name),))
 
 
 def _named(name: str, spec: Spec) -> str:
@@ -160,7 +217,7 @@ def _named(name: str, spec: Spec) -> str:
     return f"{name} ({next(filter(None, where), 'nowhere')})"
 
 
-def _rule(rule: When) -> str:
+def rule_text(rule: When) -> str:
     """Return what a rule looks at and its test: `header target is mountain`."""
     tables = {"header": rule.header, "query": rule.query, "field": rule.field}
     said = [

@@ -55,12 +55,12 @@ def _named(part: Part) -> Iterator[str]:
     match part:
         case Split():
             if part.sticky != "none":
-                yield _normal(part.sticky)
+                yield normal_name(part.sticky)
         case PredictionLog():
-            yield from map(_normal, part.groups)
+            yield from map(normal_name, part.groups)
         case RateLimit():
             if part.per is not None:
-                yield _normal(part.per)
+                yield normal_name(part.per)
         case Condition():
             for rule in part.when:
                 yield from _looked_at(rule)
@@ -79,8 +79,9 @@ def _looked_at(rule: When) -> Iterator[str]:
 
 
 def _prefixed(kind: str, names: Iterable[str] | None) -> Iterator[str]:
-    return (_normal(f"{kind}:{name}") for name in names or ())
+    return (normal_name(f"{kind}:{name}") for name in names or ())
 
 
-def _normal(field: str) -> str:
+def normal_name(field: str) -> str:
+    """Return a field as requests have it: names of headers in lower case."""
     return field.lower() if field.startswith("header:") else field
