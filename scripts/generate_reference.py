@@ -353,7 +353,11 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
         "a regular expression with its counts written out",
         "characters",
     ),
-    "core.regex_tree.MAX_GROUPS_DEEP": ("groups within one another", "groups"),
+    "core.regex_tree.MAX_GROUPS_DEEP": (
+        "groups of a regular expression within one another",
+        "groups",
+    ),
+    "spec.explain.MOST_FOLLOWED": ("routes that `explain --request` follows", "routes"),
     "gateway.decode.LARGE_BYTES": ("a larger body is decoded in a process of its own", "bytes"),
     "gateway.decode.MAX_WAITING": ("large bodies waiting to be decoded; 503 beyond", "bodies"),
     "gateway.answers.LARGE_VALUES": ("values in an answer; more are encoded in pieces", "values"),

@@ -8,8 +8,10 @@ import pytest
 
 from penstock import __version__
 from penstock.cli import main as cli
+from penstock.cli.explain import explain
 from penstock.cli.main import main
 from tests.gateway.opening import EXAMPLE, MODELS
+from tests.support import ManualClock
 
 
 @pytest.mark.parametrize(
@@ -164,3 +166,61 @@ class TestExplain:
     def test_an_unknown_route(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["explain", str(EXAMPLE), "nope"]) == 1
         assert capsys.readouterr().err == f"{EXAMPLE}: there is no route 'nope'\n"
+
+    def test_the_way_of_a_request(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        spec = chosen(tmp_path)
+        asked = '{"headers": {"Target": "mountain"}}'
+        assert main(["explain", str(spec), "--request", asked]) == 0
+        assert capsys.readouterr().out == (
+            "a (default)\n└─ condition\n"
+            '   ├─ when[0] matches: header target is mountain; it is "mountain"\n'
+            "   └─ when[0]: rf (nowhere.onnx)\n"
+        )
+
+    def test_the_time_of_day_is_now(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        spec = chosen(tmp_path)
+        clock = ManualClock(wall_s=86400.0 * 20000 + 23 * 3600)
+        assert explain(str(spec), "a", {}, request="{}", clock=clock) == 0
+        assert "when[1] matches: time between [22:00, 06:00]; it is 23:00 UTC" in (
+            capsys.readouterr().out
+        )
+
+    @pytest.mark.parametrize(
+        ("route", "request_", "said"),
+        [
+            ("a", "{", "--request is not understood"),
+            ("a", '{"body": {"data": []}}', "$.data has no rows"),
+            ("b", "{}", "there is no route 'b'"),
+        ],
+    )
+    def test_a_request_that_cannot_be_explained(
+        self,
+        route: str,
+        request_: str,
+        said: str,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert main(["explain", str(chosen(tmp_path)), route, "--request", request_]) == 1
+        assert said in capsys.readouterr().err
+
+    def test_a_request_needs_a_spec_without_mistakes(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        spec = chosen(tmp_path)
+        spec.write_text(spec.read_text().replace("22:00", "noon"))
+        assert main(["explain", str(spec), "--request", "{}"]) == 1
+        assert "two different times of day are needed here" in capsys.readouterr().err
+
+
+def chosen(folder: Path) -> Path:
+    """Write a spec with a condition; there are no such model files."""
+    spec = folder / "chosen.yaml"
+    spec.write_text(
+        "models: {rf: {path: nowhere.onnx}}\n"
+        "routes: {a: {condition: {otherwise: rf, when: ["
+        "{header: {target: mountain}, use: rf}, {time: {between: [22:00, 06:00]}, use: rf}]}}}\n"
+    )
+    return spec

@@ -48,6 +48,16 @@ TARGETS: Final = {
     "another route": "a-route",
     "constant label": "{constant: {answer: setosa}}",
     "constant scores": "{constant: {answer: [0.25, 0.75]}}",
+    "condition": ("{condition: {when: [{column: 0, above: 1.5, use: bloom}], otherwise: flower}}"),
+    "condition, a branch a constant label": (
+        "{condition: {when: [{column: 0, below: 1.5, use: {constant: {answer: odd}}}],"
+        " otherwise: flower}}"
+    ),
+    "condition, fan_outs as branches": (
+        "{condition: {when: [{column: 0, above: 1.5,"
+        " use: {fan_out: {positive: 0, arms: {rose: rose}}}}],"
+        " otherwise: {fan_out: {positive: 0, arms: {rose: rose, tulip: tulip}}}}}"
+    ),
     "fan_out, keyed": "{fan_out: {positive: 0, arms: {rose: rose, tulip: tulip, lily: lily}}}",
     "fan_out, label": (
         "{fan_out: {positive: 0, aggregate: label, arms: {rose: rose, tulip: tulip, lily: lily}}}"

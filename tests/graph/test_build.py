@@ -621,7 +621,8 @@ def targets() -> Iterator[tree.Target]:
     ]
     for first, second in itertools.product([*simple, *inner], simple):
         yield from fan_outs(first, second)
-    few = [reference("svc"), reference("one"), tree.Constant(answer="a"), inner[0]]
+    few: list[tree.Target] = [reference("svc"), reference("one"), tree.Constant(answer="a")]
+    few.append(inner[0])
     for first, second in itertools.permutations(few, 2):
         condition = a_condition(first, second)
         yield condition

@@ -50,12 +50,12 @@ def models() -> dict[str, Fake]:
     }
 
 
-def graph(routes: str, fakes: dict[str, Fake] | None = None, **options: str) -> Graph:
-    return build(routes, models() if fakes is None else fakes, **options)
+def graph(routes: str, fakes: dict[str, Fake] | None = None, states: str = "{}") -> Graph:
+    return build(routes, models() if fakes is None else fakes, states=states)
 
 
-def built(routes: str, fakes: dict[str, Fake] | None = None, **options: str) -> Node:
-    return graph(routes, fakes, **options).builder.route("a")
+def built(routes: str, fakes: dict[str, Fake] | None = None, states: str = "{}") -> Node:
+    return graph(routes, fakes, states).builder.route("a")
 
 
 async def ask(
