@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import dedent, indent
 
 import pytest
 
@@ -53,7 +54,7 @@ def finished(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file, function, add in ROW.findall(GUIDE):
         path = folder / "src/penstock" / file
         if add.startswith("`"):
-            _add_case(path, function, f"        {add.strip('`')}\n")
+            _add_case(path, function, add.strip("`"))
             text = path.read_text(encoding="utf-8")
             _write(path, text.replace("    FanOut,\n", "    Fallback,\n    FanOut,\n", 1))
     build = folder / "src/penstock/graph/build.py"
@@ -80,11 +81,12 @@ def _insert_above(folder: Path, block: Block) -> None:
 
 
 def _add_case(path: Path, function: str, case: str) -> None:
-    """Put a case in front of the last one of a function's `match`."""
+    """Put a case in front of the last one of a function's `match`, indented like that."""
     text = path.read_text(encoding="utf-8")
-    found = re.search(rf"def {function}\(.*?\n(?= +case _:)", text, re.DOTALL)
+    found = re.search(rf"def {function}\(.*?\n(?=(?P<indent> +)case _:)", text, re.DOTALL)
     assert found is not None, f"{path.name} has no {function} that ends in `case _:`"
-    _write(path, text[: found.end()] + case + text[found.end() :])
+    lines = indent(dedent(case), found["indent"])
+    _write(path, f"{text[: found.end()]}{lines}\n{text[found.end() :]}")
 
 
 def _run(copy: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -145,6 +147,7 @@ def test_it_can_be_served(finished: Path) -> None:
     (spec,) = (one for one in blocks(GUIDE) if one.language == "yaml")
     _write(finished / "spec.yaml", spec.text)
     explained = _run(finished, "penstock", "explain", "spec.yaml")
+    assert explained.stderr == ""
     assert explained.stdout.splitlines() == [
         "iris",
         "└─ fallback",

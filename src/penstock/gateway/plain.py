@@ -21,7 +21,7 @@ from penstock.gateway.body import ReadingBudget, read_body
 from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.fields import FieldReader
-from penstock.gateway.headers import seed, timeout_ms
+from penstock.gateway.heads import HeadReader
 from penstock.gateway.metadata import TOLD, About
 from penstock.gateway.paths import PathTable
 from penstock.gateway.recording import Recording, RouteEnds
@@ -91,18 +91,19 @@ class PlainRoute:
     """
 
     def __init__(self, route: Route, fields: FieldReader, tools: FaceTools) -> None:
-        self._about = About(route, self._head, tools.clock)
+        limits = tools.graph.limits
+        self._head = HeadReader(
+            route.name, fields, timeout_s=limits.timeout_s, new_seed=tools.new_seed
+        )
+        self._about = About(route, self._head.request, tools.clock)
         self._answers_by_arm = bool(route.description.arms)
         self._name = route.name
         self._predict = route.node.predictor
         self._tools = tools
-        limits = tools.graph.limits
-        self._timeout_s = limits.timeout_s
         self._max_body_bytes = limits.max_body_bytes
         rows = input_of(route.description)
         self._input = rows.name
         self._decoder = BodyDecoder(rows, fields.body_keys, limits.max_rows)
-        self._read_fields = fields.read if fields.names else None
         self._traced = tools.tracer is not None
         self._ends = RouteEnds(
             route.name, tools.clock, tools.measures, recorder=tools.recorder, tracer=tools.tracer
@@ -160,7 +161,7 @@ class PlainRoute:
         """Answer a body that has been read; it is at most as large as it may be."""
         tools = self._tools
         with Recording(self._ends, exchange) as record:
-            deadline_s = self._deadline_s(exchange)
+            deadline_s = self._head.deadline_s(exchange)
             if not body and b"upgrade" in exchange.headers:
                 raise InvalidHeader("upgrade", "followed here: send plain HTTP/1.1 without it")
             if len(body) > LARGE_BYTES:
@@ -191,7 +192,7 @@ class PlainRoute:
     ) -> None:
         """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
         with Recording(self._ends, exchange) as record:
-            deadline_s = self._deadline_s(exchange)
+            deadline_s = self._head.deadline_s(exchange)
             sample = self._sample(exchange)
             request = self._request(record, sample, NO_FIELDS, deadline_s, labelled)
             response = await self._predict(request)
@@ -229,34 +230,12 @@ class PlainRoute:
             self._name,
             {self._input: rows},
             deadline_s,
-            self._seed(exchange),
+            self._head.seed(exchange),
             labelled,
-            self._read_fields(exchange, body_fields) if self._read_fields else NO_FIELDS,
+            self._head.fields(exchange, body_fields),
             "" if trace is None and not self._traced else record.traceparent(trace),
         )
         return request
-
-    def _head(self, exchange: Exchange) -> InferenceRequest:
-        """Return an exchange that has no body as a request without rows."""
-        fields = self._read_fields(exchange, NO_FIELDS) if self._read_fields else NO_FIELDS
-        return InferenceRequest(
-            exchange.request_id,
-            self._name,
-            {},
-            self._deadline_s(exchange),
-            self._seed(exchange),
-            fields=fields,
-        )
-
-    def _seed(self, exchange: Exchange) -> int:
-        told = exchange.headers.get(b"x-penstock-seed")
-        return self._tools.new_seed() if told is None else seed(told)
-
-    def _deadline_s(self, exchange: Exchange) -> float:
-        asked = exchange.headers.get(b"x-timeout-ms")
-        if asked is None:
-            return exchange.started_s + self._timeout_s
-        return exchange.started_s + min(self._timeout_s, timeout_ms(asked) / 1000)
 
 
 FIXED: Final = (
