@@ -319,7 +319,8 @@ class TestDescriptionsThatComeLater:
 
 async def test_a_file_beside_the_spec_is_found(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('["a", "b", "c"]')
-    text = SPEC.replace("execution: inline,", "execution: inline, labels: labels.json,")
+    (tmp_path / "model.onnx").write_bytes((MODELS / "iris_svc.onnx").read_bytes())
+    text = "models: {m: {path: model.onnx, labels: labels.json}}\nroutes: {iris: m}\n"
     first = Plan(generation=1, path=str(tmp_path / "spec.yaml"), text=text)
     async with serving(first, {}) as generations:
-        assert generations.serves.graph.routes["mix"].description.labels == ("a", "b", "c")
+        assert generations.serves.graph.routes["iris"].description.labels == ("a", "b", "c")
