@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.ids import MAX_ID_LENGTH, IdSource, SeedSource, is_well_formed
+from penstock.core.ids import MAX_ID_LENGTH, IdSource, SeedSource, is_well_formed, seed_of
 
 ALLOWED = frozenset(string.ascii_letters + string.digits + "-_.")
 
@@ -88,6 +88,14 @@ def test_seeds_follow_from_the_randomness_passed_in() -> None:
     seeds, again = SeedSource(random.Random(1)), SeedSource(random.Random(1))
 
     assert [seeds.new_seed() for _ in range(5)] == [again.new_seed() for _ in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"),
+    [(b"00000000000000fF", 255), (b"f" * 16, 2**64 - 1), (b"", None), (b"0x00000000000000", None)],
+)
+def test_a_written_seed_has_16_digits(text: bytes, seed: int | None) -> None:
+    assert seed_of(text) == seed
 
 
 def test_seeds_have_64_bits() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from penstock.core.errors import DeadlineExceeded
 from penstock.core.record import Record, Recorder, Role
+from penstock.core.values import AnswerKind, Hop, InferenceResponse
 from tests.support import a_request, scores
 
 
@@ -24,6 +25,17 @@ def test_a_recorder_is_told_of_every_end() -> None:
 
 def test_roles_are_written_as_words() -> None:
     assert [str(role) for role in Role] == ["primary", "observe", "shadow", "later"]
+
+
+def test_a_record_has_the_arm_that_was_chosen() -> None:
+    trail = (Hop("split:rf:no_key", 0.0, 0.0), Hop("split:next", 0.0, 0.0))
+    answered = InferenceResponse(AnswerKind.SCORES, {}, trail=trail)
+    failed = DeadlineExceeded("svc")
+    failed.trail = trail
+    for outcome in (answered, failed):
+        assert Record(Role.PRIMARY, "iris", "id", None, outcome, 0.0).arm == "rf/next"
+    for nobody in (scores([0.1, 0.9]), None):
+        assert Record(Role.PRIMARY, "iris", "id", None, nobody, 0.0).arm == ""
 
 
 def test_a_record_cannot_be_changed() -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 MAX_ID_LENGTH: Final = 128
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}").fullmatch
+_SEED: Final = re.compile(rb"[0-9a-fA-F]{16}").fullmatch
 
 _ID_BYTES: Final = 16
 _IDS_PER_DRAW: Final = 256
@@ -18,6 +19,11 @@ _IDS_PER_DRAW: Final = 256
 def is_well_formed(request_id: str) -> bool:
     """Tell whether a caller's id may be used: letters, digits, `-`, `_`, `.`, at most 128."""
     return _WELL_FORMED(request_id) is not None
+
+
+def seed_of(text: bytes) -> int | None:
+    """Return a seed that is written as 16 hexadecimal digits; None where it is not."""
+    return None if _SEED(text) is None else int(text, 16)
 
 
 class IdSource:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from penstock.core.errors import ServingError
+from penstock.core.trail import arm_of
 from penstock.core.values import InferenceRequest, InferenceResponse
 
 
@@ -39,6 +40,14 @@ class Record(Struct, frozen=True, gc=False):
     request: InferenceRequest | None
     outcome: InferenceResponse | ServingError | None
     elapsed_s: float
+
+    @property
+    def arm(self) -> str:
+        """The arm that was chosen, as the header `x-penstock-arm` has it; empty without a split.
+
+        Of a request whose caller went away it is not known.
+        """
+        return "" if self.outcome is None else arm_of(self.outcome.trail)
 
 
 Recorder: TypeAlias = Callable[[Record], None]

@@ -6,10 +6,10 @@ import re
 from typing import Final
 
 from penstock.core.errors import InvalidHeader
+from penstock.core.ids import seed_of
 
 MAX_TIMEOUT_MS: Final = 86_400_000.0
 
-_SEED: Final = re.compile(rb"[0-9a-fA-F]{16}").fullmatch
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
     rb"(?P<more>-[!-~]{0,200})?"
@@ -37,9 +37,10 @@ def seed(text: bytes) -> int:
     Raises:
         InvalidHeader: not 16 hexadecimal digits.
     """
-    if _SEED(text) is None:
+    value = seed_of(text)
+    if value is None:
         raise InvalidHeader("x-penstock-seed", "16 hexadecimal digits")
-    return int(text, 16)
+    return value
 
 
 def traceparent(text: bytes) -> str:

@@ -1,0 +1,46 @@
+"""What a trail says of a request: which arms were chosen for it.
+
+A split's hop is `split:ARM`, with what else there is to say behind it: `split:ARM:no_key`,
+`split:ARM:instead_of:OTHER`. Whoever wants to know an answer's arm reads it here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from penstock.core.values import Trail
+
+SPLIT: Final = "split"
+NO_KEY: Final = "no_key"
+INSTEAD_OF: Final = "instead_of"
+
+_SPLIT: Final = f"{SPLIT}:"
+_FAN_OUT: Final = "fan_out"
+
+
+def split_hop(arm: str, *, keyless: bool = False, instead_of: str = "") -> str:
+    """Return the name of a split's hop.
+
+    Args:
+        arm: the one that was asked.
+        keyless: the request lacks the field that keeps users on their arm.
+        instead_of: the arm that it belongs to and that is not ready; empty where it is `arm`.
+    """
+    name = f"{_SPLIT}{arm}:{NO_KEY}" if keyless else f"{_SPLIT}{arm}"
+    return f"{name}:{INSTEAD_OF}:{instead_of}" if instead_of else name
+
+
+def arm_of(trail: Trail) -> str:
+    """Return the arm that was asked: `ARM`, `ARM/ARM` where splits stand within one another.
+
+    It is empty where there is no split. What a fan-out's arms chose, each for itself, is no choice
+    for the request.
+    """
+    arms = []
+    for hop in trail:
+        name = hop.name
+        if name.startswith(_SPLIT):
+            arms.append(name.split(":", 2)[1])
+        elif name == _FAN_OUT:
+            break
+    return "/".join(arms)

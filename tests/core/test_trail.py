@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from penstock.core.trail import arm_of, split_hop
+from penstock.core.values import Hop
+
+
+def a_trail(*names: str) -> tuple[Hop, ...]:
+    return tuple(Hop(name, 0.0, 0.0) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("keyless", "instead_of", "name"),
+    [
+        (False, "", "split:rf"),
+        (True, "", "split:rf:no_key"),
+        (False, "svc", "split:rf:instead_of:svc"),
+        (True, "svc", "split:rf:no_key:instead_of:svc"),
+    ],
+)
+def test_a_hop_says_how_its_arm_came_to_be_asked(keyless: bool, instead_of: str, name: str) -> None:
+    hop = split_hop("rf", keyless=keyless, instead_of=instead_of)
+    assert hop == name
+    assert arm_of(a_trail(hop)) == "rf"
+
+
+@pytest.mark.parametrize(
+    ("names", "arm"),
+    [
+        ((), ""),
+        (("model:rf@1",), ""),
+        (("timeout", "split:rf", "model:rf@1"), "rf"),
+        (("split:new", "timeout", "split:a.b-c_1:no_key", "model:rf@1"), "new/a.b-c_1"),
+        (("routes.ab.split!not_ready", "split:rf", "routes.ab.split.arms.rf!not_ready"), "rf"),
+        (("fan_out", "split:rf", "model:rf@1", "split:svc", "model:svc@1"), ""),
+        (("split:both", "fan_out", "split:rf", "model:rf@1"), "both"),
+        (("splitter", "model:split@1"), ""),
+    ],
+)
+def test_the_arm_of_a_trail(names: tuple[str, ...], arm: str) -> None:
+    assert arm_of(a_trail(*names)) == arm
