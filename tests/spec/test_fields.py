@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.spec.decode import decode
-from penstock.spec.fields import request_fields
+from penstock.spec.fields import normal_name, request_fields, wrong_field
 from penstock.spec.read import read_text
 
 TEXT = """
@@ -60,3 +60,30 @@ def test_fields(route: str, fields: tuple[str, ...]) -> None:
     assert problems == ()
     assert spec is not None
     assert request_fields(spec.routes[route], spec) == fields
+
+
+def test_only_headers_are_told_apart_by_no_case() -> None:
+    assert normal_name("header:X-User-Id") == "header:x-user-id"
+    assert normal_name("field:User") == "field:User"
+    assert normal_name("query:Page") == "query:Page"
+
+
+@pytest.mark.parametrize(
+    "field", ["none", "header:x", "header:X_1!", "field:user", "field:Data", "query:data"]
+)
+def test_a_field_that_requests_can_have(field: str) -> None:
+    assert wrong_field(field) == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "why"),
+    [
+        ("header:", '"" is no name of a header'),
+        ("header:a:b", '"a:b" is no name of a header'),
+        ("header:é", '"é" is no name of a header'),
+        ("header:x\n", '"x\\n" is no name of a header'),
+        ("field:data", "data is the input itself"),
+    ],
+)
+def test_a_field_that_no_request_can_have(field: str, why: str) -> None:
+    assert wrong_field(field) == why

@@ -25,6 +25,8 @@ def said(route: str) -> list[str]:
         "{fan_out: {arms: {x: {use: svc, threshold: 0.5}}, default_threshold: 0.9}}",
         "{fan_out: {arms: {x: svc}, aggregate: label}}",
         "{split: {arms: {svc: 0, rf: 1}, fallback: rf}}",
+        "{split: {arms: {svc: 0.0001, rf: 99.9999}, sticky: header:X-User-Id}}",
+        "{split: {arms: {svc: 1}, sticky: field:user}}",
         "[{threshold: {min: 0.5}}, {timeout: {timeout_s: 1}}, b]",
         "[{threshold: {classes: {x: 0.5}}}, svc]",
         "[{breaker: {consecutive_errors: 5}}, svc]",
@@ -59,6 +61,14 @@ def test_right(route: str) -> None:
         (
             "{split: {arms: {svc: 1}, fallback: rf}}",
             ['there is no arm "rf"'],
+        ),
+        (
+            "{split: {arms: {svc: 1}, sticky: field:data}}",
+            ["data is the input itself"],
+        ),
+        (
+            "{split: {arms: {svc: 1}, sticky: header:ü}}",
+            ['"ü" is no name of a header'],
         ),
     ],
 )

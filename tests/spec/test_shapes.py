@@ -92,6 +92,11 @@ def said(route: str) -> list[str]:
         "{fan_out: {arms: {x: {use: unknown, validated_for: aaa}}}}",
         "[{threshold: {classes: {virginia: 1}}}, unknown]",
         "{split: {arms: {svc: 1, rf: 1}}}",
+        "{split: {arms: {svc: 1, open: 1, any: 1, shapeless: 1, closed: 1, unknown: 1, r: 1}}}",
+        "{split: {arms: {pair: 1, x: {weight: 1, use: {fan_out: {arms: {y: svc}}}}}}}",
+        "{split: {arms: {keyed: 1, other: {weight: 1, use: keyed}}}}",
+        "{split: {arms: {regressor: 1, other: {weight: 0, use: regressor}}}}",
+        "{split: {arms: {}}}",
         "{condition: {when: [{column: 3, above: 1, use: svc}], otherwise: any}}",
         "{condition: {when: [{query: {a: b}, use: five}], otherwise: svc}}",
         "{condition: {when: [{query: {a: b}, use: image}], otherwise: {constant: {answer: a}}}}",
@@ -121,6 +126,17 @@ def test_lines_up(route: str) -> None:
             "{split: {arms: {x: {weight: 1, use: {fan_out: {arms: {y: any}}}}, image: 1}}}",
             "routes.a.split.arms.image: the shapes do not line up: "
             "image takes rows of 224x224x3 values, x of any values",
+        ),
+        (
+            "{split: {arms: {svc: 1, b: {weight: 1, use: [{retry: }, two]}}}}",
+            "routes.a.split.arms.b: the answers of b and svc do not line up: "
+            "2 scores and 3 scores a row; split only between predictors whose answers a caller can "
+            "read alike",
+        ),
+        (
+            "{split: {arms: {svc: 1, unlabelled: 0}}}",
+            "warning: routes.a.split.arms.unlabelled: unlabelled has no labels and svc has some; "
+            "users of unlabelled get no /predict/label; give the model labels",
         ),
         (
             "[{mirror: {shadow: five}}, svc]",

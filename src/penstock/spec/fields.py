@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
+from penstock.spec.conditions import HEADER, INPUT
+from penstock.spec.problems import quoted
+from penstock.spec.reach import all_below
 from penstock.spec.tree import (
     Breaker,
     Condition,
@@ -24,7 +27,7 @@ from penstock.spec.tree import (
     Timeout,
     When,
 )
-from penstock.spec.walk import Part, everything, references
+from penstock.spec.walk import Part, everything
 
 
 def request_fields(expression: Expression, spec: Spec) -> tuple[str, ...]:
@@ -34,21 +37,10 @@ def request_fields(expression: Expression, spec: Spec) -> tuple[str, ...]:
     written; they are in the order in which they are met.
     """
     found: dict[str, None] = {}
-    for one in _reached(expression, spec):
+    for one in all_below(expression, spec):
         for part in everything(one):
             found.update(dict.fromkeys(_named(part)))
     return tuple(found)
-
-
-def _reached(expression: Expression, spec: Spec) -> list[Expression]:
-    reached = [expression]
-    names: set[str] = set()
-    for one in reached:
-        for reference in references(one):
-            if reference.name in spec.routes and reference.name not in names:
-                names.add(reference.name)
-                reached.append(spec.routes[reference.name])
-    return reached
 
 
 def _named(part: Part) -> Iterator[str]:
@@ -85,3 +77,13 @@ def _prefixed(kind: str, names: Iterable[str] | None) -> Iterator[str]:
 def normal_name(field: str) -> str:
     """Return a field as requests have it: names of headers in lower case."""
     return field.lower() if field.startswith("header:") else field
+
+
+def wrong_field(field: str) -> str:
+    """Return in a sentence why no request can have such a field; nothing where one can."""
+    kind, _, name = field.partition(":")
+    if kind == "header" and not HEADER.fullmatch(name):
+        return f"{quoted(name)} is no name of a header"
+    if kind == "field" and name == INPUT:
+        return f"{INPUT} is the input itself"
+    return ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, assert_never
 
 from penstock.spec.conditions import check_condition
+from penstock.spec.fields import wrong_field
 from penstock.spec.problems import Lines, Problem, child, listed, meant, quoted
 from penstock.spec.tree import (
     Aggregate,
@@ -32,6 +33,12 @@ from penstock.spec.walk import Part, bottom
 ANSWER_FIELDS: Final = frozenset(
     {"job_id", "mode", "is_outlier", "outlier_score", "prediction", "error", "errors"}
 )
+
+THRESHOLDS_OF_ITS_OWN: Final[Mapping[str, str]] = {
+    "fan_out": "a fan_out has thresholds of its own",
+    "split": "put one over each arm: `use: [{threshold: ...}, MODEL]`",
+}
+"""What is to be written in place of a threshold over such a target."""
 
 
 def check_part(part: Part, spec: Spec, lines: Lines) -> Iterator[Problem]:
@@ -118,6 +125,9 @@ def _split(split: Split, lines: Lines) -> Iterator[Problem]:
         hint = meant(split.fallback, split.arms)
         path = child(split.place, "fallback")
         yield lines.error(path, f"there is no arm {quoted(split.fallback)}", hint)
+    wrong = wrong_field(split.sticky)
+    if wrong:
+        yield lines.error(child(split.place, "sticky"), wrong)
 
 
 def _pipeline(pipeline: Pipeline, spec: Spec, lines: Lines) -> Iterator[Problem]:
@@ -126,10 +136,9 @@ def _pipeline(pipeline: Pipeline, spec: Spec, lines: Lines) -> Iterator[Problem]
         return
     for layer in pipeline.layers:
         if isinstance(layer, Threshold):
-            what = below.__struct_config__.tag
+            what = str(below.__struct_config__.tag)
             sentence = f"a threshold stands over one classifier, not over a {what}"
-            hint = "a fan_out has thresholds of its own" if what == "fan_out" else ""
-            yield lines.error(layer.place, sentence, hint)
+            yield lines.error(layer.place, sentence, THRESHOLDS_OF_ITS_OWN.get(what, ""))
 
 
 def _breaker(breaker: Breaker, lines: Lines) -> Iterator[Problem]:

@@ -31,6 +31,18 @@ def only(spec: tree.Spec, name: str) -> tree.Spec:
     return msgspec.structs.replace(spec, models=models, routes=routes, default=name, states=states)
 
 
+def all_below(expression: tree.Expression, spec: tree.Spec) -> list[tree.Expression]:
+    """Return an expression and those of all routes that it leads to, each once."""
+    found = [expression]
+    names: set[str] = set()
+    for one in found:
+        for reference in references(one):
+            if reference.name in spec.routes and reference.name not in names:
+                names.add(reference.name)
+                found.append(spec.routes[reference.name])
+    return found
+
+
 def reached(spec: tree.Spec, route: str) -> Iterator[str]:
     """Yield a route, and every route and model that it leads to, each once."""
     waiting = [route]

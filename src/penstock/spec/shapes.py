@@ -8,6 +8,7 @@ from typing import Final, assert_never
 
 from penstock.core.predictor import Description
 from penstock.core.values import AnswerKind
+from penstock.spec.alike import line_up, unlike
 from penstock.spec.conditions import branches, places
 from penstock.spec.problems import Lines, Problem, child, listed, meant, quoted
 from penstock.spec.tree import (
@@ -30,6 +31,7 @@ from penstock.spec.tree import (
 from penstock.spec.walk import arms, everything, first_model, sole_model
 
 LABELS: Final = "give the model labels"
+ALIKE: Final = "split only between predictors whose answers a caller can read alike"
 COMBINED: Final = frozenset({Aggregate.MEAN, Aggregate.VOTE, Aggregate.WEIGHTED})
 
 
@@ -42,7 +44,7 @@ def check_shapes(
         if isinstance(part, FanOut):
             yield from shapes.fan_out(part)
         elif isinstance(part, Split):
-            yield from shapes.same_rows(child(part.place, "arms"), arms(part))
+            yield from shapes.split(part)
         elif isinstance(part, Condition):
             yield from shapes.condition(part)
         elif isinstance(part, Pipeline):
@@ -61,7 +63,7 @@ class _Shapes:
         known = {name: shape for name, shape in rows.items() if shape is not None}
         for name, shape in known.items():
             first, expected = next(iter(known.items()))
-            if not _line_up(shape, expected):
+            if not line_up(shape, expected):
                 yield self._lines.error(child(path, name), _unlike(name, shape, first, expected))
 
     def fan_out(self, fan_out: FanOut) -> Iterator[Problem]:
@@ -92,6 +94,30 @@ class _Shapes:
                 if rule.column is not None and not _has_column(rows, rule.column):
                     sentence = f"the first is 0, and {name} takes rows of {_values(rows)}"
                     yield self._lines.error(child(rule.place, "column"), sentence)
+
+    def split(self, split: Split) -> Iterator[Problem]:
+        """Yield what does not line up between a split's arms: a caller may meet any of them."""
+        path = child(split.place, "arms")
+        uses = arms(split)
+        yield from self.same_rows(path, uses)
+        models = {
+            name: model for name, use in uses.items() if (model := self._sole(use)) is not None
+        }
+        for name, model in models.items():
+            first = next(iter(models))
+            difference = unlike(model, models[first])
+            if difference:
+                sentence = f"the answers of {name} and {first} do not line up: {difference}"
+                yield self._lines.error(child(path, name), sentence, ALIKE)
+        yield from self._unlabelled(path, models)
+
+    def _unlabelled(self, path: str, models: Mapping[str, Description]) -> Iterator[Problem]:
+        labelled = [name for name, model in models.items() if model.labels]
+        for name, model in models.items():
+            if labelled and not model.labels and model.kind is AnswerKind.SCORES:
+                sentence = f"{name} has no labels and {labelled[0]} has some"
+                hint = f"users of {name} get no /predict/label; {LABELS}"
+                yield self._lines.warning(child(path, name), sentence, hint)
 
     def pipeline(self, pipeline: Pipeline) -> Iterator[Problem]:
         """Yield what does not line up between layers and what stands below them."""
@@ -211,12 +237,6 @@ def _unlike(name: str, rows: tuple[int, ...], first: str, expected: tuple[int, .
 
 def _has_column(rows: tuple[int, ...], column: int) -> bool:
     return len(rows) == 1 and (rows[0] < 0 or column < rows[0])
-
-
-def _line_up(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return len(one) == len(other) and all(
-        a == b or -1 in (a, b) for a, b in zip(one, other, strict=True)
-    )
 
 
 def _values(shape: tuple[int, ...]) -> str:
