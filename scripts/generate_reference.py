@@ -345,7 +345,7 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
         "parameters",
     ),
     "core.criteria.MAX_VALUE_CHARACTERS": (
-        "what conditions see of a header, a query parameter or a text in the body",
+        "what conditions and splits see of a header, a query parameter or a text in the body",
         "characters",
     ),
     "core.regex_tree.MAX_PATTERN_CHARACTERS": ("a regular expression", "characters"),

@@ -62,7 +62,7 @@ def finished(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _add_case(build, block.value.split()[0], block.text)
     text = build.read_text().replace('frozenset({"fan_out"', 'frozenset({"fallback", "fan_out"', 1)
     imported = "from penstock.patterns.fallback import Fallback\n"
-    above = "from penstock.patterns.fan_out"
+    above = "from penstock.patterns.threshold"
     _write(build, text.replace(above, f"{imported}{above}", 1))
     return folder
 

@@ -8,7 +8,8 @@ import pytest
 from msgspec import Struct
 
 from penstock.core import errors
-from penstock.gateway.exchange import Exchange, Headers, error_body, over_asgi
+from penstock.core.values import AnswerKind, FieldValue, Hop, InferenceResponse
+from penstock.gateway.exchange import Exchange, Headers, arm_header, error_body, over_asgi
 from tests.gateway.asking import Message
 
 
@@ -155,3 +156,29 @@ async def test_over_asgi_headers_are_a_list_that_middlewares_may_append_to() -> 
         {"type": "http.response.body", "body": b"x", "more_body": True},
     ]
     assert isinstance(sent[0]["headers"], list)
+
+
+@pytest.mark.parametrize(
+    ("fields", "hops", "named"),
+    [
+        ({"mode": "a.onnx"}, ("split:rf:no_key", "model:rf@1"), ((b"x-penstock-arm", b"rf"),)),
+        ({"mode": "a.onnx"}, ("split:x", "split:a.b"), ((b"x-penstock-arm", b"x/a.b"),)),
+        ({"job_id": "7"}, ("model:rf@1",), ()),
+        ({}, ("fan_out", "split:rf"), ()),
+    ],
+)
+def test_an_answer_names_the_arm_that_was_chosen(
+    fields: dict[str, FieldValue], hops: tuple[str, ...], named: Headers
+) -> None:
+    trail = tuple(Hop(name, 0.0, 0.0) for name in hops)
+    response = InferenceResponse(AnswerKind.KEYED, {}, trail=trail, fields=fields)
+    assert arm_header(response) == named
+
+
+async def test_an_error_names_the_arm_that_was_chosen() -> None:
+    exchange, sent = an_exchange()
+    error = errors.NotReady("x")
+    error.trail = (Hop("routes.a.split!not_ready", 0.0, 0.0), Hop("split:rf", 0.0, 0.0))
+    await exchange.answer_error(error)
+    assert sent[0].headers[b"x-penstock-arm"] == b"rf"
+    assert sent[0].headers[b"retry-after"] == b"1"

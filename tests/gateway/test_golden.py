@@ -72,6 +72,7 @@ TARGETS: Final = {
         "{fan_out: {positive: 0, default_threshold: 0.5,"
         " arms: {rose: {use: rose, threshold: 0.9}, tulip: tulip, lily: lily}}}"
     ),
+    "split": "{split: {arms: {flower: 1, bloom: 0}}}",
 }
 
 OBSERVED: Final = {
@@ -226,6 +227,13 @@ def nested() -> dict[str, str]:
     }
 
 
+def splits() -> dict[str, str]:
+    """Return each target as the arm of a split that gets all requests."""
+    template = "{{split: {{arms: {{inner: {{weight: 1, use: {}}}}}, experiment: outer}}}}"
+    inner = {**TARGETS, "threshold over a classifier": SURE}
+    return {f"split over {name}": template.format(target) for name, target in inner.items()}
+
+
 def under_threshold() -> dict[str, str]:
     """Return each target below a threshold that should not stand over it."""
     return {
@@ -243,6 +251,7 @@ CHAPTERS: Final[Mapping[str, Mapping[str, str]]] = {
     "Arms that fail or are late": FAILING,
     "Policies that are not met": UNMET,
     "Fan-outs within fan-outs": nested(),
+    "Splits": splits(),
     "Thresholds in wrong places": under_threshold(),
 }
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from penstock.gateway.gateway import Gateway
-from tests.gateway.asking import Json, ask, rows
+from tests.gateway.asking import Head, Json, ask, rows
 from tests.gateway.opening import PUBLISHED, needs_published, open_gateway
 
 pytestmark = [needs_published, pytest.mark.asyncio(loop_scope="module")]
@@ -26,6 +26,7 @@ routes:
   single: svc
   forest: rf
   outlier: ocs
+  ab: {split: {sticky: header:x-user-id, arms: {svc: {weight: 60}, rf: {weight: 40}}}}
   parallel:
     fan_out: {arms: {setosa: setosa, versicolor: versicolor, virginica: virginica}, positive: 0}
   parameters:
@@ -140,3 +141,31 @@ async def test_parameters(gateway: Gateway) -> None:
     assert await posted(gateway, at, far) == {"setosa": 0, "versicolor": 0}
     health = await got(gateway, "/parameters/health/all")
     assert health == {"setosa": "ok", "versicolor": "ok", "virginica": "ok"}
+
+
+async def test_online_ab(gateway: Gateway) -> None:
+    met = {}
+    for user in range(20):
+        headers: Head = {"x-user-id": str(user)}
+        answer = await ask(gateway, "POST", "/ab/predict", rows(IRIS), headers=headers)
+        assert answer.status == 200
+        assert set(answer.json) == {"prediction", "mode"}
+        met[answer.json["mode"]] = answer.json["prediction"]
+    assert set(met) == {"iris_svc.onnx", "iris_rf.onnx"}
+    assert met["iris_svc.onnx"] == OF_IRIS
+    assert met["iris_rf.onnx"] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+
+
+async def test_online_ab_names_the_file_in_every_form(gateway: Gateway) -> None:
+    headers: Head = {"x-user-id": "0"}
+    alone = await ask(gateway, "POST", "/ab/predict", rows(IRIS), headers=headers)
+    mode = alone.json["mode"]
+    for path, added in (("/ab/predict/label", {}), ("/ab/predict-label/7", {"job_id": "7"})):
+        answer = await ask(gateway, "POST", path, rows(IRIS), headers=headers)
+        assert answer.json == {"prediction": "setosa", "mode": mode, **added}
+    both = await ask(gateway, "POST", "/ab/predict", rows(IRIS, IRIS), headers=headers)
+    assert both.json == {"prediction": [alone.json["prediction"]] * 2, "mode": mode}
+    for path, added in (("/ab/predict/test", {}), ("/ab/predict-test/7", {"job_id": "7"})):
+        answer = await ask(gateway, "GET", path, headers=headers)
+        assert answer.json == {**alone.json, **added}
+    assert (await ask(gateway, "GET", "/ab/health/all")).json == {"svc": "ok", "rf": "ok"}

@@ -541,7 +541,6 @@ def test_a_fan_out_takes_what_all_its_arms_can_be_given() -> None:
 # --- what is not there -------------------------------------------------------------------
 
 UNBUILT: Final = {
-    tree.Split: "{split: {arms: {svc: 1}}}",
     tree.SyncAsync: "{sync_async: {now: svc, later: rf}}",
     tree.PredictionLog: "[{prediction_log: }, svc]",
     tree.Mirror: "[{mirror: {shadow: rf}}, svc]",
@@ -553,6 +552,7 @@ BUILT: Final = {
     tree.Reference: "svc",
     tree.FanOut: "{fan_out: {arms: {x: svc}}}",
     tree.Condition: "{condition: {when: [{header: {x: a}, use: svc}], otherwise: svc}}",
+    tree.Split: "{split: {arms: {svc: 1}}}",
     tree.Constant: "{constant: {answer: setosa}}",
     tree.Threshold: "[{threshold: {min: 0.5}}, svc]",
     tree.Timeout: "[{timeout: {timeout_s: 1}}, svc]",
@@ -619,6 +619,8 @@ def targets() -> Iterator[tree.Target]:
         tree.FanOut(arms={"i": tree.FanOutArm(use=reference("svc"))}, aggregate=aggregate)
         for aggregate in (tree.Aggregate.KEYED, tree.Aggregate.LABEL, tree.Aggregate.MEAN)
     ]
+    splits = [a_split(one, other) for one, other in itertools.product([*simple, *inner], simple)]
+    yield from splits
     for first, second in itertools.product([*simple, *inner], simple):
         yield from fan_outs(first, second)
     few: list[tree.Target] = [reference("svc"), reference("one"), tree.Constant(answer="a")]
@@ -627,11 +629,24 @@ def targets() -> Iterator[tree.Target]:
         condition = a_condition(first, second)
         yield condition
         yield from fan_outs(condition, reference("svc"))
+        yield a_split(condition, reference("svc"))
+        yield a_condition(a_split(first, second), second)
+    for split in splits:
+        yield from fan_outs(split, reference("svc"))
 
 
 def a_condition(first: tree.Expression, second: tree.Expression) -> tree.Condition:
     rule = tree.When(use=first, header={"x": tree.Match(exact="a")}, place="when[0]")
     return tree.Condition(when=(rule,), otherwise=second, place="condition")
+
+
+def a_split(one: tree.Expression, other: tree.Expression) -> tree.Split:
+    """Return a split in which the answer is the second one's."""
+    arms = {
+        "x": tree.SplitArm(weight=0, use=one, place="x"),
+        "y": tree.SplitArm(weight=1, use=other, place="y"),
+    }
+    return tree.Split(arms=arms, place="split")
 
 
 LAYERS: Final = (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from penstock.core.errors import DeadlineExceeded, ModelFailed, NotReady, ServingError
 from penstock.core.predictor import Health
@@ -112,7 +113,10 @@ async def test_a_route_is_as_healthy_as_its_arms() -> None:
 
 @pytest.mark.parametrize("kind", AnswerKind)
 def test_health_is_nested_as_the_answer_is(kind: AnswerKind) -> None:
-    assert nested_health(kind) is (kind is AnswerKind.KEYED)
+    model = a_model("m", 0.5).open
+    description = structs.replace(model.description, kind=kind)
+    assert nested_health(description) is (kind is AnswerKind.KEYED)
+    assert nested_health(structs.replace(description, branches={"a": description})) is False
 
 
 async def test_some_are_always_healthy_and_some_never() -> None:

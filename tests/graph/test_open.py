@@ -108,6 +108,35 @@ async def test_a_route_answers_its_own_sample() -> None:
         assert graph.routes["fixed"].sample_answer is None
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "{split: {arms: {svc: 1, rf: 1}}}",
+        "{condition: {when: [{header: {x: a}, use: rf}], otherwise: svc}}",
+    ],
+)
+async def test_what_chooses_is_asked_for_its_sample_by_each_request(target: str) -> None:
+    spec = spec_of(f"""
+        models:
+          svc: {{path: MODELS/iris_svc.onnx, sample: [[5.1, 3.5, 1.4, 0.2]]}}
+          rf: {{path: MODELS/iris_rf.onnx, sample: [[5.1, 3.5, 1.4, 0.2]]}}
+        routes: {{iris: {target}}}
+    """)
+    async with open_graph(spec, folder=MODELS) as graph:
+        route = graph.routes["iris"]
+        assert route.sample_answer is None
+        assert route.sampler is not None
+        answer = await route.sampler(asking(graph))
+        assert route.met_by(asking(graph)).description.source == f"iris_{answer.model}.onnx"
+
+
+async def test_a_remote_model_is_not_asked_for_its_sample_at_the_start() -> None:
+    spec = spec_of("{models: {far: {url: '127.0.0.1:9'}}, routes: {iris: far}}")
+    async with open_graph(spec, folder=MODELS) as graph:
+        assert graph.routes["iris"].sample_answer is None
+        assert graph.routes["iris"].sampler is not None
+
+
 async def test_a_route_has_the_health_of_its_arms_or_of_its_one_model() -> None:
     async with open_graph(spec_of(IRIS_SPEC), folder=MODELS) as graph:
         arms = {name: list(route.node.arms) for name, route in graph.routes.items()}
@@ -170,12 +199,14 @@ async def test_the_models_are_shown_before_anything_is_built() -> None:
 async def test_what_is_not_available_is_refused() -> None:
     spec = spec_of("""
         models: {svc: {path: MODELS/iris_svc.onnx}}
-        routes: {a: {split: {arms: {svc: 1}}}}
+        routes: {a: [{breaker: {max_in_flight: 1}}, svc]}
     """)
     with pytest.raises(SpecError) as caught:
         async with open_graph(spec, folder=MODELS):
             pass
-    assert caught.value.problems == ("routes.a.split: split is not available in this version",)
+    assert caught.value.problems == (
+        "routes.a[0].breaker: breaker is not available in this version",
+    )
 
 
 async def test_a_route_that_fails_on_its_own_sample(tmp_path: Path) -> None:
@@ -349,7 +380,7 @@ async def test_what_fails_late_closes_threads_and_processes(tmp_path: Path) -> N
         models:
           slow: {{path: MODELS/iris_svc.onnx, execution: thread, sample: [[5.1, 3.5, 1.4, 0.2]]}}
           process: {{runtime: '{module}:Model', path: pid, execution: process, sample: [[1, 2]]}}
-        routes: {{a: slow, b: process, c: {{split: {{arms: {{slow: 1}}}}}}}}
+        routes: {{a: slow, b: process, c: {{sync_async: {{now: slow, later: slow}}}}}}
     """)
     began: list[str] = []
 

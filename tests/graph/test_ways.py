@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import pytest
 
 from penstock.core.errors import InvalidInput, SpecError
+from penstock.core.rendezvous import choose, draw, odds_of, seed_key
 from penstock.graph.ways import asked, deciding
 from penstock.spec import tree
 from penstock.spec.explain import Way
@@ -19,7 +21,7 @@ def way(rules: str, request: str) -> Way:
     spec = a_spec(f"a: {{condition: {{when: [{rules}], otherwise: svc}}}}", ["svc"])
     target = spec.routes["a"]
     assert isinstance(target, tree.Condition)
-    return deciding(asked(request, NOON_S))(target)
+    return deciding(asked(request, NOON_S), spec)(target)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def way(rules: str, request: str) -> Way:
 def test_a_rule(rule: str, request_: str, *, passed: bool, said: str) -> None:
     word = "matches" if passed else "does not match"
     branch = "when[0]" if passed else "otherwise"
-    assert way(f"{{{rule}, use: svc}}", request_) == Way((f"when[0] {word}: {said}",), branch)
+    assert way(f"{{{rule}, use: svc}}", request_) == Way((f"when[0] {word}: {said}",), (branch,))
 
 
 def test_rules_are_told_up_to_the_one_that_matches() -> None:
@@ -91,14 +93,90 @@ def test_rules_are_told_up_to_the_one_that_matches() -> None:
             'when[0] does not match: query a is x; it is "y"',
             'when[1] matches: query a is y; it is "y"',
         ),
-        "when[1]",
+        ("when[1]",),
     )
 
 
 def test_rows_that_part_are_refused() -> None:
     found = way("{column: 0, above: 3, use: svc}", '{"body": {"data": [[1], [4]]}}')
-    assert found.branch is None
+    assert found.branches == ()
     assert found.why[0].startswith("when[0] refuses it: $.data[1] and $.data[0] go different ways")
+
+
+# --- at a split --------------------------------------------------------------------------
+
+ARMS: Final = "arms: {svc: 60, rf: {weight: 40, use: svc}, off: {weight: 0, use: svc}}"
+ODDS: Final = odds_of("a", {"svc": 60, "rf": 40})
+
+
+def at_split(keys: str, request: str) -> Way:
+    spec = a_spec(f"a: {{split: {{{ARMS}{keys}}}}}", ["svc"])
+    target = spec.routes["a"]
+    assert isinstance(target, tree.Split)
+    return deciding(asked(request, NOON_S), spec)(target)
+
+
+@pytest.mark.parametrize(
+    ("keys", "request_", "by", "key"),
+    [
+        (
+            ", sticky: 'header:X-User'",
+            '{"headers": {"x-USER": "ada"}}',
+            'header X-User is "ada", in the experiment a',
+            b"value:ada",
+        ),
+        (
+            ", sticky: 'field:id'",
+            '{"body": {"id": 17}}',
+            "field id is 17, in the experiment a",
+            b"value:17",
+        ),
+        (
+            ", sticky: 'header:x'",
+            '{"headers": {"x": "", "X-Penstock-Seed": "00000000000000FF"}}',
+            "header x is empty, so the seed decides, which is 00000000000000ff",
+            seed_key(255),
+        ),
+        (
+            "",
+            '{"headers": {"x-penstock-seed": "0000000000000007"}}',
+            "the seed decides, which is 0000000000000007",
+            seed_key(7),
+        ),
+    ],
+)
+def test_an_arm(keys: str, request_: str, by: str, key: bytes) -> None:
+    found = at_split(keys, request_)
+    arm = choose(ODDS, key)
+    assert found.branches == (arm,)
+    assert (found.why[0], found.why[-1]) == (by, f"{arm} has the smallest")
+    scores = [why.partition(": ") for why in found.why[1:-1]]
+    assert [name for name, _, _ in scores] == ["svc", "rf"]
+    assert min(scores, key=lambda one: float(one[2].rpartition(" ")[2]))[0] == arm
+
+
+def test_a_score_is_told_as_it_is_made() -> None:
+    drawn = draw(ODDS[0], b"value:ada")
+    assert at_split(", sticky: 'header:x'", '{"headers": {"x": "ada"}}').why[1] == (
+        f"svc: -ln({drawn:.6f}) / 60 = {-math.log(drawn) / 60:.6g}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "lacks"), [("", ""), (", sticky: 'header:x'", "header x is not given, so ")]
+)
+def test_without_key_and_seed_any_arm_that_has_weight_may_be_met(keys: str, lacks: str) -> None:
+    why = f"{lacks}the seed decides, which is drawn for each request"
+    assert at_split(keys, "{}") == Way((why,), ("svc", "rf"))
+
+
+def test_an_experiment_has_its_own_name() -> None:
+    request = '{"headers": {"x": "ada"}}'
+    keys = ", sticky: 'header:x', experiment: e"
+    assert at_split(keys, request).why[0] == 'header x is "ada", in the experiment e'
+
+
+# --- what is told of a request -----------------------------------------------------------
 
 
 def test_no_more_of_a_value_is_looked_at_than_the_gateway_does() -> None:
@@ -114,6 +192,8 @@ def test_no_more_of_a_value_is_looked_at_than_the_gateway_does() -> None:
         ('{"headers": {"x": 1}}', "Expected `str`, got `int`"),
         ('{"body": {"ages": [[1]]}}', "ages of the body is a list; only data may be one"),
         ('{"time": "25:00"}', '"25:00" is no time of day; write it as 22:30'),
+        ('{"headers": {"x-penstock-seed": "7"}}', 'the seed is no 16 hexadecimal digits: "7"'),
+        ('{"headers": {"x-penstock-seed": "ü"}}', "the seed is no 16 hexadecimal digits"),
         ('{"headers": {"\udcff": ""}}', "--request is not understood"),
     ],
 )

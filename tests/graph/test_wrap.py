@@ -67,6 +67,31 @@ async def test_what_stands_for_an_unknown_node_never_asks_it(start: Start) -> No
     assert wrap.places == {"models.far", "routes.a.arms.x"}
 
 
+@both_ways
+async def test_a_branch_is_counted_as_such(start: Start) -> None:
+    measures, fake = Measures(), a_model("m", 0.5)
+    wrap = a_wrap(measures)
+    inner = wrap.model("m", fake.open)
+    node = wrap.branch(inner, "routes.a.arms.x")
+    assert hops(await start(node.predictor(a_request()))) == ["model:m@1"]
+    assert (node.description, node.health) == (inner.description, inner.health)
+    assert node.inline is None
+    assert sum(measures.node("routes.a.arms.x").seconds.counts) == 1
+    assert wrap.places == {"models.m", "routes.a.arms.x"}
+
+
+@both_ways
+async def test_a_branch_that_is_not_known_is_not_asked(start: Start) -> None:
+    measures, fake = Measures(), unknown("far", 0.5)
+    wrap = a_wrap(measures)
+    node = wrap.branch(wrap.model("far", fake.open), "routes.a.arms.x")
+    with pytest.raises(NotReady):
+        await start(node.predictor(a_request()))
+    assert fake.asked.requests == []
+    assert node.health is never_healthy
+    assert measures.node("routes.a.arms.x").errors == {"not_ready": 1}
+
+
 async def test_what_is_observed_is_recorded_if_anybody_listens() -> None:
     records: list[Record] = []
     await a_wrap(Measures(), records).recorded(echo, "states.a")(a_request())

@@ -13,6 +13,8 @@ from penstock.spec.tree import (
     Pipeline,
     Reference,
     Spec,
+    Split,
+    SplitArm,
     State,
     Timeout,
     When,
@@ -63,10 +65,22 @@ CHOSEN = Spec(
     },
     states={"a": State.OFF},
 )
+SPLIT = Spec(
+    models=SPEC.models,
+    routes={
+        "s": Split(
+            arms={
+                "a": SplitArm(weight=60, use=Reference(name="svc")),
+                "b": SplitArm(weight=40, use=Reference(name="lost")),
+            }
+        )
+    },
+    default="s",
+)
 
 
 def test_a_condition_shows_the_branch_that_is_taken() -> None:
-    text = explain(CHOSEN, "c", decide=lambda _: Way(("it matches",), "when[0]"))
+    text = explain(CHOSEN, "c", decide=lambda _: Way(("it matches",), ("when[0]",)))
     assert text == (
         "c\n└─ condition\n   ├─ it matches\n   └─ when[0]  timeout_s 2\n"
         "      └─ a (route)  state off\n         └─ svc (svc.onnx)"
@@ -74,7 +88,7 @@ def test_a_condition_shows_the_branch_that_is_taken() -> None:
 
 
 def test_routes_are_followed_and_each_once() -> None:
-    text = explain(CHOSEN, "d", decide=lambda _: Way((), "otherwise"))
+    text = explain(CHOSEN, "d", decide=lambda _: Way((), ("otherwise",)))
     assert text.splitlines() == [
         "d",
         "└─ condition",
@@ -87,16 +101,26 @@ def test_routes_are_followed_and_each_once() -> None:
         "                     └─ lost (nowhere)",
     ]
     circle = Spec(models={}, routes={"a": Reference(name="b"), "b": Reference(name="a")})
-    text = explain(circle, "a", decide=lambda _: Way((), None))
+    text = explain(circle, "a", decide=lambda _: Way((), ()))
     assert text == "a\n└─ b (route)\n   └─ a (route)"
 
 
+def test_a_split_shows_the_arm_that_is_taken_or_all_that_may_be() -> None:
+    text = explain(SPLIT, "s", decide=lambda _: Way(("drawn",), ("b",)))
+    assert text == "s (default)\n└─ split\n   ├─ drawn\n   └─ b: lost (nowhere)  weight 40"
+    text = explain(SPLIT, "s", decide=lambda _: Way((), ("a", "b")))
+    assert text.splitlines()[-2:] == [
+        "   ├─ a: svc (svc.onnx)  weight 60",
+        "   └─ b: lost (nowhere)  weight 40",
+    ]
+
+
 def test_a_request_that_is_refused_takes_no_branch() -> None:
-    text = explain(CHOSEN, "c", decide=lambda _: Way(("it is refused",), None))
+    text = explain(CHOSEN, "c", decide=lambda _: Way(("it is refused",), ()))
     assert text == "c\n└─ condition\n   └─ it is refused"
 
 
 def test_a_long_way_of_routes_is_followed_some_of_the_way() -> None:
     routes = {f"r{index}": Reference(name=f"r{index + 1}") for index in range(500)}
-    text = explain(Spec(models={}, routes=routes), "r0", decide=lambda _: Way((), None))
+    text = explain(Spec(models={}, routes=routes), "r0", decide=lambda _: Way((), ()))
     assert len(text.splitlines()) == MOST_FOLLOWED + 1

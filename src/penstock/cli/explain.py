@@ -43,7 +43,7 @@ def explain(
 
     tree = read_served(Path(spec), environment).spec
     _refuse_unknown(spec, tree, route)
-    way = deciding(asked(request, (clock or SystemClock()).wall_s()))
+    way = deciding(asked(request, (clock or SystemClock()).wall_s()), tree)
     print(tree_text.explain(tree, route, decide=way))
     return 0
 

@@ -16,6 +16,8 @@ from penstock.core.errors import (
     Unauthorized,
     Unavailable,
 )
+from penstock.core.trail import arm_of
+from penstock.core.values import InferenceResponse, Trail
 from penstock.gateway.status import status_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -136,7 +138,7 @@ class Exchange:
 
     async def answer_error(self, error: ServingError) -> None:
         """Send an error in the plain face's one shape; the exchange stays open if it `lingers`."""
-        headers: list[Header] = []
+        headers = [*_arm_header(error.trail)]
         if isinstance(error, Unavailable):
             headers.append((b"retry-after", b"%d" % error.retry_after_s))
         if isinstance(error, MethodNotAllowed):
@@ -147,6 +149,16 @@ class Exchange:
             headers.append(_CLOSE)
         content = encode_json({"error": error_body(error, self.request_id)})
         await self.answer(status_of(error), content, *headers, ends=not self.lingers)
+
+
+def arm_header(response: InferenceResponse) -> tuple[Header, ...]:
+    """Return the header that names the arm which a split chose for the request, or nothing."""
+    return _arm_header(response.trail) if response.fields else ()  # a split adds `mode`
+
+
+def _arm_header(trail: Trail) -> tuple[Header, ...]:
+    arm = arm_of(trail)
+    return ((b"x-penstock-arm", arm.encode()),) if arm else ()
 
 
 def over_asgi(send: Send) -> Respond:

@@ -48,7 +48,7 @@ class About:
         self._head = head
         self._clock = clock
 
-    def met(self, exchange: Exchange) -> Route:
+    def _met(self, exchange: Exchange) -> Route:
         """Return the route as this exchange meets it: where it chooses, the branch that it takes.
 
         Raises:
@@ -60,21 +60,22 @@ class About:
 
     async def metadata(self, exchange: Exchange) -> None:
         """`GET /metadata`; of a route with a remote model its sample is predicted now, and kept."""
-        route = await sampled(self.met(exchange), self._head(exchange))
+        head = self._head(exchange)  # once: each would draw a seed of its own
+        route = await sampled(self._route.met_by(head), head)
         if self._route.node.choose is None and is_whole(route.sample_answer):
             self._route = route
         await exchange.answer_json(metadata(route))
 
     async def labels(self, exchange: Exchange) -> None:
         """`GET /label`."""
-        await exchange.answer_json(labels(self.met(exchange)))
+        await exchange.answer_json(labels(self._met(exchange)))
 
     async def health_all(self, exchange: Exchange) -> None:
         """`GET /health/all`: always 200, within its own short time-out."""
         deadline_s = self._clock.now_s() + HEALTH_TIMEOUT_S
         healths = await arm_healths(self._route, deadline_s, self._clock)
         words = {arm: _WORDS[ok] for arm, ok in healths.items()}
-        if nested_health(self._route.description.kind):
+        if nested_health(self._route.description):
             await exchange.answer_json({arm: {"health": word} for arm, word in words.items()})
         else:
             await exchange.answer_json(words)
@@ -82,7 +83,7 @@ class About:
     async def health_pred(self, exchange: Exchange) -> None:
         """`GET /health/pred`: of the target that this request would be routed to."""
         deadline_s = self._clock.now_s() + HEALTH_TIMEOUT_S
-        ok = await is_healthy(self.met(exchange).node.health, deadline_s, self._clock)
+        ok = await is_healthy(self._met(exchange).node.health, deadline_s, self._clock)
         await exchange.answer_json({"health": _WORDS[ok]})
 
 

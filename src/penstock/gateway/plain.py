@@ -19,7 +19,7 @@ from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest
 from penstock.gateway.answers import encode, encode_large
 from penstock.gateway.body import ReadingBudget, read_body
 from penstock.gateway.decode import LARGE_BYTES, ApartDecoder, BodyDecoder
-from penstock.gateway.exchange import Exchange
+from penstock.gateway.exchange import Exchange, arm_header
 from penstock.gateway.fields import FieldReader
 from penstock.gateway.heads import HeadReader
 from penstock.gateway.metadata import TOLD, About
@@ -97,6 +97,7 @@ class PlainRoute:
         )
         self._about = About(route, self._head.request, tools.clock)
         self._answers_by_arm = bool(route.description.arms)
+        self._route = route
         self._name = route.name
         self._predict = route.node.predictor
         self._tools = tools
@@ -168,7 +169,9 @@ class PlainRoute:
                 rows, fields = await tools.apart.decode(self._decoder, body, deadline_s)
             else:
                 rows, fields = self._decoder.decode(body)
-            request = self._request(record, rows, fields, deadline_s, labelled)
+            request = self._request(
+                record, rows, fields, deadline_s, self._head.seed(exchange), labelled=labelled
+            )
             response = await self._predict(request)
             if response.arms:
                 tools.faults.report_arms(exchange.request_id, response.arms)
@@ -176,7 +179,7 @@ class PlainRoute:
             if content is None:
                 content = await encode_large(response, added)
             record.outcome = response
-        await exchange.answer(200, content)
+        await exchange.answer(200, content, *arm_header(response))
 
     async def predict_by_id(self, exchange: Exchange, request_id: str, *, labelled: bool) -> None:
         """`POST /predict/{id}`, `POST /predict-label/{id}`."""
@@ -192,18 +195,20 @@ class PlainRoute:
     ) -> None:
         """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
         with Recording(self._ends, exchange) as record:
-            deadline_s = self._head.deadline_s(exchange)
-            sample = self._sample(exchange)
-            request = self._request(record, sample, NO_FIELDS, deadline_s, labelled)
+            head = self._head.request(exchange)
+            sample = self._sample(head)
+            request = self._request(
+                record, sample, NO_FIELDS, head.deadline_s, head.seed, labelled=labelled
+            )
             response = await self._predict(request)
             content = encode(response, added)
             if content is None:
                 content = await encode_large(response, added)
             record.outcome = response
-        await exchange.answer(200, content)
+        await exchange.answer(200, content, *arm_header(response))
 
-    def _sample(self, exchange: Exchange) -> Array:
-        sample = self._about.met(exchange).description.sample
+    def _sample(self, head: InferenceRequest) -> Array:
+        sample = self._route.met_by(head).description.sample
         if sample is None:
             raise NoSample(f"route {self._name}")
         return sample
@@ -221,6 +226,8 @@ class PlainRoute:
         rows: Array,
         body_fields: Mapping[str, FieldValue],
         deadline_s: float,
+        seed: int,
+        *,
         labelled: bool,
     ) -> InferenceRequest:
         exchange = record.exchange
@@ -230,7 +237,7 @@ class PlainRoute:
             self._name,
             {self._input: rows},
             deadline_s,
-            self._head.seed(exchange),
+            seed,
             labelled,
             self._head.fields(exchange, body_fields),
             "" if trace is None and not self._traced else record.traceparent(trace),

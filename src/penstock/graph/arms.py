@@ -86,7 +86,8 @@ def _positive_problem(positive: int | str, arm: Description) -> str:
 
 def _unknown(arm: Description) -> str:
     if arm.branches:
-        return f"scores of the same columns are needed here; the branches of {arm.name} differ"
+        differ = f"the branches of {arm.name} differ, or do not say what they give"
+        return f"scores of the same columns are needed here; {differ}"
     return f"how many scores {arm.name} gives is not known: give it a sample"
 
 

@@ -12,32 +12,25 @@ from penstock.core.background import BackgroundScope
 from penstock.core.clock import Clock
 from penstock.core.errors import SpecError
 from penstock.core.measures import Measures
-from penstock.core.predictor import Abreast, Description, OpenModel, Predictor, TensorSpec
+from penstock.core.predictor import Description, OpenModel, Predictor, TensorSpec
 from penstock.core.record import Recorder
 from penstock.core.rows import ANY_ROWS
 from penstock.core.values import AnswerKind
-from penstock.graph.arms import (
-    arm_of,
-    arm_problems,
-    describe_constant,
-    known_arms,
-    policy_text,
-    required_arms,
-    shared_labels,
-)
+from penstock.graph.arms import describe_constant
 from penstock.graph.conditions import condition_node
-from penstock.graph.fan_outs import fan_out_node, met_arm_by_arm
+from penstock.graph.fan_outs import build_fan_out
 from penstock.graph.node import Node, always_healthy
+from penstock.graph.splits import split_node
 from penstock.graph.wrap import Wrap
 from penstock.patterns.constant import Constant
-from penstock.patterns.fan_out import Arm, FanOut
 from penstock.patterns.threshold import Threshold
 from penstock.patterns.timeout import Timeout
 from penstock.spec import tree
 from penstock.spec.conditions import branches
-from penstock.spec.walk import references
+from penstock.spec.experiments import experiments
+from penstock.spec.walk import arms, references
 
-AVAILABLE: Final = frozenset({"fan_out", "condition", "constant", "threshold", "timeout"})
+AVAILABLE: Final = frozenset({"fan_out", "split", "condition", "constant", "threshold", "timeout"})
 """The patterns that are built in this version; `check` refuses the others."""
 
 NO_MISFITS: Final[Mapping[str, str]] = {}
@@ -92,6 +85,8 @@ class Builder:
             measures=tools.measures,
             misfits=misfits,
         )
+        self._experiments = experiments(spec)
+        self._sources = {name: model.description.source for name, model in models.items()}
         self._routes: dict[str, Node] = {}
 
     @property
@@ -153,7 +148,7 @@ class Builder:
             case tree.Constant():
                 return self._constant(target)
             case tree.Split():
-                raise _not_available(target.place, "split")
+                return self._split(target)
             case tree.Condition():
                 return self._condition(target)
             case tree.SyncAsync():
@@ -220,6 +215,19 @@ class Builder:
             self._wrap.measured(constant, target.place), describe_constant(target), always_healthy
         )
 
+    def _split(self, target: tree.Split) -> Node:
+        nodes = {name: self._node(use) for name, use in arms(target).items()}
+        depth = _deeper(target.place, list(nodes.values()))
+        return split_node(
+            target,
+            nodes,
+            self._experiments.get(target.place, ""),
+            sources=self._sources,
+            wrap=self._wrap,
+            clock=self._tools.clock,
+            depth=depth,
+        )
+
     def _condition(self, target: tree.Condition) -> Node:
         nodes = {name: self._node(use) for name, use in branches(target).items()}
         depth = _deeper(target.place, list(nodes.values()))
@@ -232,49 +240,18 @@ class Builder:
             for name, arm in target.arms.items()
             if arm.state is not tree.State.OFF
         }
-        on = {
-            name: node.description
-            for name, node in nodes.items()
-            if target.arms[name].state is tree.State.ON
-        }
-        problems = tuple(arm_problems(target, on))
-        if problems:
-            raise SpecError(problems)
-        required = required_arms(target.policy, len(on))
-        fan_out = FanOut(
-            arms=[self._arm(target, name, node) for name, node in nodes.items()],
-            policy=policy_text(target.policy),
-            required=required,
-            aggregate=target.aggregate.value,
-            labels=shared_labels(list(known_arms(on).values())),
-            place=target.place,
+        return build_fan_out(
+            target,
+            nodes,
+            wrap=self._wrap,
             clock=self._tools.clock,
             background=self._tools.background,
-            abreast=self._abreast(target, {name: nodes[name] for name in on}),
+            depth=_deeper(target.place, list(nodes.values())),
         )
-        predictor = self._wrap.measured(fan_out, target.place)
-        depth = _deeper(target.place, list(nodes.values()))
-
-        def met(nodes: Mapping[str, Node]) -> Node:
-            return fan_out_node(target, nodes, predictor, clock=self._tools.clock, depth=depth)
-
-        return met_arm_by_arm(nodes, met)
 
     def _armed(self, arm: tree.FanOutArm) -> Node:
         node = self._node(arm.use)
         return node if node.description.known else self._wrap.unready(node, arm.place)
-
-    def _abreast(self, target: tree.FanOut, on: Mapping[str, Node]) -> Abreast | None:
-        """Return the quick way to ask all arms, if there is one; it knows no time-outs of arms."""
-        if any(target.arms[name].timeout_s is not None for name in on):
-            return None
-        return self._wrap.abreast([node.inline for node in on.values()])
-
-    def _arm(self, target: tree.FanOut, name: str, node: Node) -> Arm:
-        arm = target.arms[name]
-        observed = arm.state is tree.State.OBSERVE
-        predictor = self._wrap.recorded(node.predictor, arm.place) if observed else node.predictor
-        return arm_of(target, name, node.description, predictor)
 
 
 def _deeper(place: str, inner: Sequence[Node]) -> int:

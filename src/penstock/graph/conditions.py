@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from msgspec import structs
 
 from penstock.core.clock import Clock
 from penstock.core.criteria import Criterion, Hours, Matching, OneOf, Prefix, Within
@@ -93,7 +92,7 @@ def condition_node(
     """
     at = places(target)
     _refuse_unlike_rows({name: node.description for name, node in nodes.items()}, at)
-    met = {name: _ready(node, at[name], wrap) for name, node in nodes.items()}
+    met = {name: wrap.branch(node, at[name]) for name, node in nodes.items()}
     rules, ways = rules_of(target), tuple(met.values())
 
     def choose(request: InferenceRequest) -> Node:
@@ -117,13 +116,6 @@ def condition_node(
         depth,
         choose=choose,
     )
-
-
-def _ready(node: Node, place: str, wrap: Wrap) -> Node:
-    """Return a branch that is counted, or what refuses while not enough is known of it."""
-    if not node.description.known:
-        return wrap.unready(node, place)
-    return structs.replace(node, predictor=wrap.measured(node.predictor, place))
 
 
 def _refuse_unlike_rows(branches: Mapping[str, Description], at: Mapping[str, str]) -> None:

@@ -121,9 +121,12 @@ async def _in_a_task(health: Health, deadline_s: float) -> bool:
     return await asyncio.ensure_future(health(deadline_s))
 
 
-def nested_health(kind: AnswerKind) -> bool:
-    """Tell whether the arms' healths are answered nested, as the answer itself is."""
-    return kind is AnswerKind.KEYED
+def nested_health(description: Description) -> bool:
+    """Tell whether the arms' healths are answered nested, as the answer itself is.
+
+    The branches of what chooses are no keys of the answer, whatever they answer.
+    """
+    return description.kind is AnswerKind.KEYED and not description.branches
 
 
 @final

@@ -1,28 +1,36 @@
-"""Which way one request would go at the conditions of a spec, and why; nothing is sent.
+"""Which way one request would go at what chooses in a spec, and why; nothing is sent.
 
-The decision is the pattern's own (`patterns/condition.py`), made with what is told of the request.
+The decisions are the patterns' own (`patterns/condition.py`, `patterns/split.py`), made with
+what is told of the request.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 from msgspec import Struct
 
 from penstock.core.criteria import DAY_S, seen
 from penstock.core.errors import InvalidInput, SpecError
+from penstock.core.ids import seed_of
+from penstock.core.rendezvous import Odds, draw, seed_key, value_key
 from penstock.core.rows import ANY_ROWS, RowReader
 from penstock.core.values import FieldValue, InferenceRequest, Tensors
 from penstock.graph.conditions import rules_of
+from penstock.graph.splits import odds_for, sticky_of
 from penstock.patterns.condition import is_passed
+from penstock.patterns.split import chosen
 from penstock.spec.conditions import OTHERWISE, seconds_of_day
-from penstock.spec.explain import Decide, Way, rule_text
+from penstock.spec.experiments import experiments
+from penstock.spec.explain import Chooser, Decide, Way, rule_text
 from penstock.spec.fields import normal_name
 from penstock.spec.problems import item, quoted
-from penstock.spec.tree import Condition, When
+from penstock.spec.tree import Condition, Spec, Split, When
 
+SEED: Final = "header:x-penstock-seed"
 EXAMPLE: Final = '{"headers": {"target": "mountain"}}'
 
 
@@ -48,10 +56,12 @@ class Asked(Struct, frozen=True):
     Attributes:
         request: with all fields that it has, whether a spec names them or not.
         wall_s: in seconds since the epoch.
+        seeded: its seed was told; otherwise that of the request says nothing.
     """
 
     request: InferenceRequest
     wall_s: float
+    seeded: bool = False
 
 
 def asked(text: str, wall_s: float) -> Asked:
@@ -62,7 +72,7 @@ def asked(text: str, wall_s: float) -> Asked:
         wall_s: now, where the text does not say when.
 
     Raises:
-        SpecError: the text is not understood.
+        SpecError: the text is not understood, or its seed is none.
         InvalidInput: its rows are not rows.
     """
     try:
@@ -81,7 +91,17 @@ def asked(text: str, wall_s: float) -> Asked:
                 raise SpecError((f"--request: {name} of the body is a list; only data may be one",))
     if told.time is not None:
         wall_s = _at(told.time)
-    return Asked(InferenceRequest("explained", "", tensors, 0.0, 0, fields=fields), wall_s)
+    told_seed = fields.get(SEED)
+    seed = 0 if told_seed is None else _seed(str(told_seed))
+    request = InferenceRequest("explained", "", tensors, 0.0, seed, fields=fields)
+    return Asked(request, wall_s, seeded=told_seed is not None)
+
+
+def _seed(text: str) -> int:
+    seed = seed_of(text.encode(errors="replace"))
+    if seed is None:
+        raise SpecError((f"--request: the seed is no 16 hexadecimal digits: {quoted(text)}",))
+    return seed
 
 
 def _at(time: str) -> float:
@@ -91,24 +111,69 @@ def _at(time: str) -> float:
     return float(seconds)
 
 
-def deciding(of: Asked) -> Decide:
-    """Return what tells the way of a request at each condition that it meets."""
+def deciding(of: Asked, spec: Spec) -> Decide:
+    """Return what tells the way of a request at each condition and split that it meets."""
+    named = experiments(spec)
 
-    def decide(target: Condition) -> Way:
-        why: list[str] = []
-        for index, (rule, written) in enumerate(zip(rules_of(target), target.when, strict=True)):
-            name = item("when", index)
-            try:
-                passed = is_passed(rule, of.request, of.wall_s)
-            except InvalidInput as refusal:
-                return Way((*why, f"{name} refuses it: {refusal.message}"), None)
-            said = f"{rule_text(written)}; {_given(written, of)}"
-            why.append(f"{name} {'matches' if passed else 'does not match'}: {said}")
-            if passed:
-                return Way(tuple(why), name)
-        return Way(tuple(why), OTHERWISE)
+    def decide(target: Chooser) -> Way:
+        match target:
+            case Condition():
+                return _at_condition(target, of)
+            case Split():
+                return _at_split(target, named[target.place], of)
+            case _:
+                assert_never(target)
 
     return decide
+
+
+def _at_condition(target: Condition, of: Asked) -> Way:
+    why: list[str] = []
+    for index, (rule, written) in enumerate(zip(rules_of(target), target.when, strict=True)):
+        name = item("when", index)
+        try:
+            passed = is_passed(rule, of.request, of.wall_s)
+        except InvalidInput as refusal:
+            return Way((*why, f"{name} refuses it: {refusal.message}"), ())
+        said = f"{rule_text(written)}; {_given(written, of)}"
+        why.append(f"{name} {'matches' if passed else 'does not match'}: {said}")
+        if passed:
+            return Way(tuple(why), (name,))
+    return Way(tuple(why), (OTHERWISE,))
+
+
+def _at_split(target: Split, experiment: str, of: Asked) -> Way:
+    odds, sticky = odds_for(target, experiment), sticky_of(target)
+    value = None if sticky is None else of.request.fields.get(sticky)
+    key = value_key(value)
+    if key is None and not of.seeded:
+        return Way(
+            (f"{_lacking(target, value)}the seed decides, which is drawn for each request",),
+            tuple(one.arm for one in odds),
+        )
+    if key is None:
+        by = f"{_lacking(target, value)}the seed decides, which is {of.request.seed:016x}"
+    else:
+        by = f"{_spoken(target.sticky)} is {_value(value)}, in the experiment {experiment}"
+    arm = chosen(odds, sticky, of.request).arm
+    key = key or seed_key(of.request.seed)
+    scores = (_score(one, target.arms[one.arm].weight, key) for one in odds)
+    return Way((by, *scores, f"{arm} has the smallest"), (arm,))
+
+
+def _score(one: Odds, weight: float, key: bytes) -> str:
+    drawn = draw(one, key)
+    return f"{one.arm}: -ln({drawn:.6f}) / {weight:.15g} = {-math.log(drawn) / weight:.6g}"
+
+
+def _lacking(target: Split, value: FieldValue) -> str:
+    if target.sticky == "none":
+        return ""
+    return f"{_spoken(target.sticky)} is {'empty' if value == '' else 'not given'}, so "
+
+
+def _spoken(field: str) -> str:
+    return field.replace(":", " ", 1)
 
 
 def _given(rule: When, of: Asked) -> str:

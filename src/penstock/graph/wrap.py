@@ -86,6 +86,12 @@ class Wrap:
         predictor = self.measured(Unready(why), place)
         return Node(predictor, node.description, never_healthy, node.arms, node.depth)
 
+    def branch(self, node: Node, place: str) -> Node:
+        """Return one of several nodes, counted; or what refuses while not enough is known of it."""
+        if not node.description.known:
+            return self.unready(node, place)
+        return structs.replace(node, predictor=self.measured(node.predictor, place), inline=None)
+
     def switched(self, node: Node, route: str, state: State) -> Node:
         """Return a route's node behind the switch of its state; one that is on has none."""
         if state is State.ON:

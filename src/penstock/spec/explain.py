@@ -10,7 +10,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
 from penstock.core.errors import SpecError
-from penstock.spec.conditions import OTHERWISE, branches
+from penstock.spec.conditions import OTHERWISE
 from penstock.spec.problems import item, quoted
 from penstock.spec.rules import TESTS
 from penstock.spec.tree import (
@@ -59,19 +59,22 @@ MOST_FOLLOWED: Final = 64
 
 
 class Way(Struct, frozen=True):
-    """Where a condition sends a request.
+    """Where a request is sent by what chooses.
 
     Attributes:
-        why: what each rule that was looked at made of it, in words.
-        branch: the one that it takes, such as `when[0]`; None where it is refused.
+        why: what was looked at and what it came to, in words.
+        branches: those that it may take, such as `when[0]` or an arm's name: one where that is
+            decided, none where the request is refused.
     """
 
     why: tuple[str, ...]
-    branch: str | None
+    branches: tuple[str, ...]
 
 
-Decide: TypeAlias = Callable[[Condition], Way]
-"""Tells the way of one request at a condition."""
+Chooser: TypeAlias = Condition | Split
+
+Decide: TypeAlias = Callable[[Chooser], Way]
+"""Tells the way of one request at what chooses."""
 
 
 class _Line(Struct, frozen=True):
@@ -88,7 +91,7 @@ def explain(spec: Spec, route: str | None = None, *, decide: Decide | None = Non
     Args:
         spec: the tree.
         route: only this one.
-        decide: draws the way of one request instead: of a condition the branch that it takes, and
+        decide: draws the way of one request instead: of what chooses the branch that it takes, and
             other routes are followed.
 
     Raises:
@@ -169,13 +172,8 @@ class _Drawing:
                     self._labelled(name, arm.use, _options(arm))
                     for name, arm in target.arms.items()
                 ]
-            case Split():
-                below = [
-                    self._labelled(name, use, _options(target.arms[name]))
-                    for name, use in arms(target).items()
-                ]
-            case Condition():
-                below = self._condition(target)
+            case Split() | Condition():
+                below = self._branches(target)
             case SyncAsync():
                 below = [self._labelled("now", target.now), self._labelled("later", target.later)]
             case Constant():
@@ -184,17 +182,18 @@ class _Drawing:
                 assert_never(target)
         return _Line(f"{_tag(target)}{_options(target)}", tuple(below))
 
-    def _condition(self, target: Condition) -> list[_Line]:
+    def _branches(self, target: Chooser) -> list[_Line]:
         if self._decide is None:
-            rules = [self._labelled(rule_text(one), one.use, _within(one)) for one in target.when]
-            return [*rules, self._labelled(OTHERWISE, target.otherwise)]
+            return [
+                self._labelled(one.said or name, one.use, one.options)
+                for name, one in _branches(target).items()
+            ]
         way = self._decide(target)
-        below = [_Line(why) for why in way.why]
-        if way.branch is not None:
-            within = {item("when", i): _within(rule) for i, rule in enumerate(target.when)}
-            use = branches(target)[way.branch]
-            below.append(self._labelled(way.branch, use, within.get(way.branch, "")))
-        return below
+        taken = [(name, _branches(target)[name]) for name in way.branches]
+        return [
+            *map(_Line, way.why),
+            *(self._labelled(name, one.use, one.options) for name, one in taken),
+        ]
 
     def _reference(self, name: str) -> _Line:
         line = _named(name, self._spec)
@@ -204,6 +203,25 @@ class _Drawing:
         if name in self._followed or len(self._followed) >= MOST_FOLLOWED:
             return _Line(line)
         return _Line(line, (self._below(name),))
+
+
+class _Branch(Struct, frozen=True):
+    use: Expression
+    options: str = ""
+    said: str = ""
+
+
+def _branches(target: Chooser) -> dict[str, _Branch]:
+    """Return the branches of what chooses, by name."""
+    if isinstance(target, Split):
+        return {
+            name: _Branch(use, _options(target.arms[name])) for name, use in arms(target).items()
+        }
+    ruled = {
+        item("when", index): _Branch(rule.use, _within(rule), rule_text(rule))
+        for index, rule in enumerate(target.when)
+    }
+    return {**ruled, OTHERWISE: _Branch(target.otherwise)}
 
 
 def _named(name: str, spec: Spec) -> str:
