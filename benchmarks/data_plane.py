@@ -1,6 +1,6 @@
 """Measures the data plane alone, in process, without any server.
 
-    python -m benchmarks.data_plane SINGLE_SPEC FAN_OUT_SPEC ROUNDS SPELLS
+    python -m benchmarks.data_plane SINGLE_SPEC FAN_OUT_SPEC SPLIT_SPEC ROUNDS SPELLS
 
 A batch is 64 requests that are under way at once, as 64 connections would have them. For each of
 them this does what the gateway's fast lane does beside HTTP: it makes the request (id, seed,
@@ -14,7 +14,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,14 @@ from penstock.core.ids import IdSource, SeedSource
 from penstock.core.measures import Measure
 from penstock.core.predictor import Predictor
 from penstock.core.record import Record, Role
-from penstock.core.values import AnswerKind, Hop, InferenceRequest, InferenceResponse
+from penstock.core.values import (
+    NO_FIELDS,
+    AnswerKind,
+    FieldValue,
+    Hop,
+    InferenceRequest,
+    InferenceResponse,
+)
 from penstock.gateway.app import App
 from penstock.gateway.gateway import Gateway
 from penstock.graph.measured import Measured
@@ -46,6 +53,7 @@ LAYERS: Final = 3
 SPELL_BATCHES: Final = 50
 WARM_UP_SPELLS: Final = 2
 US_PER_S: Final = 1e6
+USER: Final = {"header:x-user-id": "a-user-of-ordinary-length"}
 ROW: Final = np.array([IRIS_ROW], dtype=np.float32)
 ROWS: Final = np.repeat(ROW, CONCURRENT, axis=0)
 
@@ -85,14 +93,18 @@ def keep_nothing(record: Record) -> None:
     """Takes a record and drops it: making it is what is measured."""
 
 
-def edge(predictor: Predictor, clock: Clock) -> Answer:
+def edge(
+    predictor: Predictor, clock: Clock, fields: Mapping[str, FieldValue] = NO_FIELDS
+) -> Answer:
     """What the gateway does for a request beside HTTP: its identity, its run, its record."""
     new_id, new_seed, now_s = IdSource().new_id, SeedSource().new_seed, clock.now_s
 
     async def answer() -> None:
         started_s = now_s()
         deadline_s = started_s + TIMEOUT_S
-        request = InferenceRequest(new_id(), ROUTE, {"input": ROW}, deadline_s, new_seed())
+        request = InferenceRequest(
+            new_id(), ROUTE, {"input": ROW}, deadline_s, new_seed(), fields=fields
+        )
         response = await predictor(request)
         elapsed_s = now_s() - started_s
         keep_nothing(Record(Role.PRIMARY, ROUTE, request.request_id, request, response, elapsed_s))
@@ -244,10 +256,11 @@ async def one_round(measured: Mapping[str, Batch], spells: int) -> dict[str, flo
     return {name: seconds * US_PER_S / requests for name, seconds in used_s.items()}
 
 
-async def open_batches(stack: AsyncExitStack, single: Path, fan_out: Path) -> dict[str, Batch]:
+async def open_batches(stack: AsyncExitStack, specs: Sequence[Path]) -> dict[str, Batch]:
     """Everything that is measured, by name."""
-    one = await stack.enter_async_context(App(single, environment={}).opened())
-    three = await stack.enter_async_context(App(fan_out, environment={}).opened())
+    one, three, split = [
+        await stack.enter_async_context(App(spec, environment={}).opened()) for spec in specs
+    ]
     clock = one.graph.clock
     predictor = one.graph.routes[ROUTE].node.predictor
     predictors = {
@@ -256,17 +269,19 @@ async def open_batches(stack: AsyncExitStack, single: Path, fan_out: Path) -> di
         "layers": layered(predictor, clock, hops=False),
         "layers_with_hops": layered(predictor, clock, hops=True),
         "fan_out": three.graph.routes[ROUTE].node.predictor,
+        "split": split.graph.routes["by-seed"].node.predictor,
+        "split_by_user": split.graph.routes["by-user"].node.predictor,
     }
-    lane = {name: in_lane(edge(each, clock)) for name, each in predictors.items()}
+    lane = {name: in_lane(edge(each, clock, USER)) for name, each in predictors.items()}
     asgi_app = {"asgi_single": in_tasks(asgi(one)), "asgi_fan_out": in_tasks(asgi(three))}
     models = {"model": model_run(iris("svc")), "models": model_run(*map(iris, ARMS))}
     return models | lane | asgi_app
 
 
-async def measure(single: Path, fan_out: Path, rounds: int, spells: int) -> dict[str, list[float]]:
+async def measure(specs: Sequence[Path], rounds: int, spells: int) -> dict[str, list[float]]:
     """The CPU per request of everything, round by round."""
     async with AsyncExitStack() as stack:
-        measured = await open_batches(stack, single, fan_out)
+        measured = await open_batches(stack, specs)
         await one_round(measured, WARM_UP_SPELLS)
         gc.collect()
         gc.freeze()  # as `penstock serve` does
@@ -276,8 +291,8 @@ async def measure(single: Path, fan_out: Path, rounds: int, spells: int) -> dict
 
 def main() -> None:
     """Measures as the arguments say and prints the result."""
-    single, fan_out, rounds, spells = sys.argv[1:]
-    figures = uvloop.run(measure(Path(single), Path(fan_out), int(rounds), int(spells)))
+    *specs, rounds, spells = sys.argv[1:]
+    figures = uvloop.run(measure(list(map(Path, specs)), int(rounds), int(spells)))
     sys.stdout.write(f"{RESULT_MARK}{json.dumps(figures)}\n")
 
 

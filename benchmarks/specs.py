@@ -32,6 +32,16 @@ def single_spec(folder: Path) -> Path:
     return write_spec(folder, "single", spec)
 
 
+def split_spec(folder: Path) -> Path:
+    """The iris model on both sides of a split: by the seed, and by a header."""
+    arms = {"a": {"weight": 60, "use": "svc"}, "b": {"weight": 40, "use": "svc"}}
+    routes = {
+        "by-seed": [{"split": {"arms": arms}}],
+        "by-user": [{"split": {"arms": arms, "sticky": "header:x-user-id"}}],
+    }
+    return write_spec(folder, "split", {"models": {"svc": IRIS_MODEL}, "routes": routes})
+
+
 def fan_out_spec(folder: Path) -> Path:
     """Three one-versus-rest models behind one fan-out."""
     models = {arm: {"path": str(iris(arm)), "sample": [IRIS_ROW]} for arm in ARMS}

@@ -7,7 +7,7 @@ from typing import Final
 from benchmarks.bench import Bench, load_process, read_result
 from benchmarks.figures import Spread
 from benchmarks.report import Bound, Mark, Report, Table
-from benchmarks.specs import fan_out_spec, single_spec
+from benchmarks.specs import fan_out_spec, single_spec, split_spec
 
 SPELLS_PER_SECOND_ASKED: Final = 2
 TIMEOUT_FACTOR: Final = 5
@@ -20,6 +20,8 @@ TITLES: Final = {
     "single": "one model",
     "layers": "one model behind three empty layers",
     "layers_with_hops": "one model behind three layers that add a hop",
+    "split": "a split of two, by the seed",
+    "split_by_user": "a split of two, sticky by a header",
     "fan_out": "a fan-out of three",
     "asgi_single": "one model, as an ASGI exchange: Task, headers, path, JSON",
     "asgi_fan_out": "a fan-out of three, as an ASGI exchange",
@@ -28,6 +30,8 @@ TITLES: Final = {
 LAYER_TITLES: Final = {
     "layers": "an empty layer: a third of the difference",
     "layers_with_hops": "a layer that adds a hop",
+    "split": "a split, by the seed: the difference",
+    "split_by_user": "a split, sticky by a header",
 }
 
 Figures = Mapping[str, Sequence[float]]
@@ -35,7 +39,7 @@ Figures = Mapping[str, Sequence[float]]
 
 def run(bench: Bench) -> Report:
     """Measures in a process of its own on the server's core."""
-    specs = [single_spec(bench.workspace), fan_out_spec(bench.workspace)]
+    specs = [spec(bench.workspace) for spec in (single_spec, fan_out_spec, split_spec)]
     spells = round(SPELLS_PER_SECOND_ASKED * bench.seconds)
     command = [sys.executable, "-m", "benchmarks.data_plane", *map(str, specs)]
     command += [str(bench.rounds), str(spells)]
@@ -71,9 +75,10 @@ def beside_model(figures: Figures, name: str) -> list[float]:
 
 
 def layer_us(figures: Figures, name: str) -> list[float]:
-    """The price of one of the layers, round by round."""
+    """The price of one of the layers, or of a split, round by round."""
+    layers = LAYERS if name.startswith("layers") else 1
     pairs = zip(figures[name], figures["single"], strict=True)
-    return [(layered - single) / LAYERS for layered, single in pairs]
+    return [(layered - single) / layers for layered, single in pairs]
 
 
 def data_plane_table(figures: Figures) -> Table:
