@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
+import pytest
+
+from penstock.core.errors import DeadlineExceeded
 from penstock.runtimes.http_address import Address
 from penstock.runtimes.http_connection import Connection
 from penstock.runtimes.http_replica import Replica
@@ -48,3 +52,28 @@ async def test_what_is_of_use_to_nobody_who_waits_is_kept(start: Start) -> None:
     assert replica.at_hand() is connection
     room.room_made(1)
     assert await waiting is None
+
+
+@both_ways
+async def test_a_connection_that_is_given_up_as_it_is_made_is_not_counted_for_ever(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop closes such a transport and never says that the connection is lost."""
+    clock, loop = ManualClock(), asyncio.get_running_loop()
+
+    async def made_and_no_more(new: Callable[[], Connection], *_: object, **__: object) -> None:
+        new().connection_made(cast("asyncio.BaseTransport", Wire()))
+        await loop.create_future()
+
+    monkeypatch.setattr(loop, "create_connection", made_and_no_more)
+    room = WaitingRoom("svc", MAX_WAITING, clock=clock)
+    replica = Replica(0, Address("h", 1), tls=None, waiting=room, limits=PoolLimits(), clock=clock)
+    connecting = start(replica.connect(clock.now_s() + 0.1))
+    await settle()
+    assert replica.open == 1
+    await clock.elapse(0.1)
+    with pytest.raises(DeadlineExceeded):
+        await connecting
+    await settle()
+    assert replica.open == 0
+    await replica.close()

@@ -140,10 +140,10 @@ class Replica:
         self._connecting.discard(task)
         closed = ConnectFailed("it is closed here")
         error = closed if task.cancelled() else task.exception()
-        if not connection.made:
-            self._forget(connection)
-        elif error is not None or not connection.wanted:
+        if error is not None or not connection.wanted:
             connection.abort()
+        if error is not None:  # uvloop loses no connection that was cancelled as it was made
+            self._forget(connection)
         if established.done():  # nobody waits any more
             return
         if error is None:
