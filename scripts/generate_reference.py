@@ -364,8 +364,13 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "gateway.paths.MOST_NAMED": ("routes that a 404 names", "routes"),
     "core.ids.MAX_ID_LENGTH": ("length of a request id", "characters"),
     "core.background.DEFAULT_LIMIT": (
-        "calls of observed arms at once; more are left out and counted",
+        "calls of observed arms and shadows at once; more are left out and counted",
         "calls",
+    ),
+    "core.background.MAX_HELD_BYTES": (
+        "inputs of the copies that are with one shadow or wait for it, unless one alone is larger; "
+        "more are dropped and counted",
+        "bytes",
     ),
     "core.log.MOST_A_SECOND": ("log lines of one event; more are counted", "a second"),
     "core.log.MOST_LINES_A_SECOND": ("log lines in all; more are counted", "a second"),

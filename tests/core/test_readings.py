@@ -13,7 +13,7 @@ from msgspec import Struct
 
 import penstock
 from penstock.core import families, readings
-from penstock.core.background import BackgroundScope
+from penstock.core.background import BackgroundScope, QueueBounds
 from penstock.core.families import Family
 from penstock.core.log import Log
 from penstock.core.measures import Measures
@@ -55,6 +55,36 @@ async def test_background() -> None:
         families.BACKGROUND_STARTED: 1,
         families.BACKGROUND_DROPPED: 1,
         families.BACKGROUND_FAILED: 0,
+        families.BACKGROUND_CANCELLED: 0,
+    }
+
+
+async def test_shadows() -> None:
+    async def work() -> None:
+        raise AssertionError
+
+    scope, clock = BackgroundScope(), ManualClock()
+    copies = scope.queue("routes.a[0].mirror", QueueBounds(1, 1), clock)
+    for _ in range(3):
+        copies.offer(work, deadline_s=clock.now_s(), size_bytes=8)
+    at = ("routes.a[0].mirror",)
+
+    def told() -> dict[tuple[Family, tuple[str, ...]], float]:
+        found = {(family, labels): value for family, labels, value in background_readings(scope)}
+        return {key: value for key, value in found.items() if value and key[1]}
+
+    assert told() == {
+        (families.SHADOW_COPIES, (*at, "full")): 1,
+        (families.SHADOWS_RUNNING, at): 1,
+        (families.SHADOWS_WAITING, at): 1,
+        (families.SHADOWS_HELD_BYTES, at): 16,
+    }
+    await scope.close(60.0)
+    copies.offer(work, deadline_s=clock.now_s())
+    assert told() == {
+        (families.SHADOW_COPIES, (*at, "full")): 1,
+        (families.SHADOW_COPIES, (*at, "late")): 2,
+        (families.SHADOW_COPIES, (*at, "closing")): 1,
     }
 
 

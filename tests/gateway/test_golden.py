@@ -187,9 +187,14 @@ def layered() -> dict[str, str]:
         f"timeout over {name}": f"[{{timeout: {{timeout_s: 5}}}}, {target}]"
         for name, target in TARGETS.items()
     }
+    mirrored = {
+        f"mirror over {name}": f"[{{mirror: {{shadow: broken}}}}, {target}]"
+        for name, target in TARGETS.items()
+    }
     return {
         **TARGETS,
         **timed,
+        **mirrored,
         "threshold over a classifier": SURE,
         "threshold per class over a classifier": (
             "[{threshold: {min: 0.6, classes: {virginica: 0.5}}}, flower]"

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from penstock.core import families
-from penstock.core.background import BackgroundScope
+from penstock.core.background import BackgroundScope, QueueBounds
 from penstock.core.families import FAMILIES, LATENCY_BOUNDS_S, Kind
 from penstock.core.log import Log
 from penstock.core.measures import Measures
@@ -48,6 +48,7 @@ def everything() -> Snapshot:
     ):
         measures.count(family, *labels)
     background, log = BackgroundScope(), Log(ManualClock())
+    background.queue("routes.a[0].mirror", QueueBounds(1, 1), ManualClock())
     with (
         measures.watching(lambda: background_readings(background)),
         measures.watching(lambda: pool_readings("svc", Counts())),

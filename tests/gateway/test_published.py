@@ -11,6 +11,7 @@ import pytest_asyncio
 from penstock.gateway.gateway import Gateway
 from tests.gateway.asking import Head, Json, ask, rows
 from tests.gateway.opening import PUBLISHED, needs_published, open_gateway
+from tests.support import settle
 
 pytestmark = [needs_published, pytest.mark.asyncio(loop_scope="module")]
 
@@ -27,6 +28,7 @@ routes:
   forest: rf
   outlier: ocs
   ab: {split: {sticky: header:x-user-id, arms: {svc: {weight: 60}, rf: {weight: 40}}}}
+  shadowed: [{mirror: {shadow: rf}}, svc]
   parallel:
     fan_out: {arms: {setosa: setosa, versicolor: versicolor, virginica: virginica}, positive: 0}
   parameters:
@@ -100,6 +102,23 @@ async def test_forest(gateway: Gateway) -> None:
 async def test_outlier_scores(gateway: Gateway) -> None:
     answer = await posted(gateway, "/outlier/predict", IRIS, OTHER)
     assert answer == {"prediction": [[0.1915884017944336], [0.44043588638305664]]}
+
+
+async def test_shadowed(gateway: Gateway) -> None:
+    at, answer = "/shadowed", {"job_id": "000000", "prediction": OF_IRIS}
+    assert await got(gateway, f"{at}/predict-test/000000") == answer
+    labelled = await got(gateway, f"{at}/predict-test-label/000000")
+    assert labelled == {"job_id": "000000", "prediction": "setosa"}
+    assert await posted(gateway, f"{at}/predict/000000", IRIS) == answer
+    labelled = await posted(gateway, f"{at}/predict-label/000000", OTHER)
+    assert labelled == {"job_id": "000000", "prediction": "virginica"}
+    assert await posted(gateway, f"{at}/predict", OTHER) == {"prediction": OF_OTHER}
+    assert await got(gateway, f"{at}/metadata") == await got(gateway, "/metadata")
+    assert await got(gateway, f"{at}/label") == await got(gateway, "/label")
+    assert await got(gateway, f"{at}/health/all") == await got(gateway, "/health/all")
+    await settle()
+    assert gateway.graph.background.queues["routes.shadowed[0].mirror"].begun == 5
+    assert gateway.graph.background.failed == 0
 
 
 async def test_parallel(gateway: Gateway) -> None:

@@ -23,7 +23,8 @@ from penstock.core.predictor import Health, TensorSpec
 from penstock.core.record import Role
 from penstock.core.rows import ANY_ROWS
 from penstock.core.values import NO_FIELDS, AnswerKind, FieldValue, InferenceResponse
-from penstock.graph.build import AVAILABLE, MAX_DEPTH, Builder, Tools, input_of
+from penstock.graph.arms import input_of
+from penstock.graph.build import AVAILABLE, MAX_DEPTH, Builder, Tools
 from penstock.graph.node import Node
 from penstock.spec import tree
 from tests.graph.fakes import (
@@ -543,7 +544,6 @@ def test_a_fan_out_takes_what_all_its_arms_can_be_given() -> None:
 UNBUILT: Final = {
     tree.SyncAsync: "{sync_async: {now: svc, later: rf}}",
     tree.PredictionLog: "[{prediction_log: }, svc]",
-    tree.Mirror: "[{mirror: {shadow: rf}}, svc]",
     tree.Breaker: "[{breaker: {max_in_flight: 1}}, svc]",
     tree.RateLimit: "[{rate_limit: {rate: 1}}, svc]",
     tree.Retry: "[{retry: }, svc]",
@@ -554,6 +554,7 @@ BUILT: Final = {
     tree.Condition: "{condition: {when: [{header: {x: a}, use: svc}], otherwise: svc}}",
     tree.Split: "{split: {arms: {svc: 1}}}",
     tree.Constant: "{constant: {answer: setosa}}",
+    tree.Mirror: "[{mirror: {shadow: rf}}, svc]",
     tree.Threshold: "[{threshold: {min: 0.5}}, svc]",
     tree.Timeout: "[{timeout: {timeout_s: 1}}, svc]",
 }
@@ -655,6 +656,7 @@ LAYERS: Final = (
     (tree.Threshold(min=0.5),),
     (tree.Timeout(timeout_s=1.0), tree.Threshold(classes={"a": 0.9})),
     (tree.Threshold(min=0.5), tree.Timeout(timeout_s=1.0)),
+    (tree.Mirror(shadow=reference("two")), tree.Threshold(min=0.5)),
 )
 
 
@@ -681,4 +683,5 @@ async def test_whatever_can_be_built_answers_or_says_why_not() -> None:
                     found[(await ask(node, labelled=True, fields=fields)).kind] += 1
                 except NoLabels:
                     found["unlabelled"] += 1
+            await settle()  # shadows
     assert set(found) == {"refused", "unlabelled", AnswerKind.LABELLED, AnswerKind.BEST}

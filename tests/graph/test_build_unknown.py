@@ -14,7 +14,8 @@ from penstock.core.measures import Measures
 from penstock.core.predictor import TensorSpec
 from penstock.core.rows import ANY_ROWS
 from penstock.core.values import AnswerKind, InferenceResponse
-from penstock.graph.build import Builder, Tools, input_of
+from penstock.graph.arms import input_of
+from penstock.graph.build import Builder, Tools
 from penstock.graph.node import Node
 from penstock.spec import tree
 from tests.graph.fakes import Fake, a_model, build, opened, unknown

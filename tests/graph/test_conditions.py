@@ -13,7 +13,8 @@ from penstock.core.errors import DeadlineExceeded, InvalidInput, ModelFailed, No
 from penstock.core.predictor import TensorSpec
 from penstock.core.regex import Regex
 from penstock.core.values import NO_FIELDS, AnswerKind, FieldValue, InferenceResponse
-from penstock.graph.build import AVAILABLE, input_of
+from penstock.graph.arms import input_of
+from penstock.graph.build import AVAILABLE
 from penstock.graph.conditions import rules_of
 from penstock.graph.node import Node, Route
 from penstock.patterns.condition import Column, Fields, Rule

@@ -441,6 +441,22 @@ async def test_background_work_is_drained_before_the_models_close(tmp_path: Path
     assert graph.background.running == 0
 
 
+async def test_background_work_that_does_not_end_is_given_up_and_that_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.graph.open.DRAIN_S", 0.0)
+
+    async def for_ever() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async with open_graph(spec_of(IRIS_SPEC), folder=MODELS, clock=ManualClock()) as graph:
+        assert graph.background.start(for_ever)
+        await settle()
+    said = json.loads(capsys.readouterr().err)
+    assert (said["event"], said["requests"]) == ("background work was given up", 1)
+    assert graph.background.cancelled == 1
+
+
 async def test_a_user_of_the_graph_may_fail() -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_graph(spec_of(IRIS_SPEC), folder=MODELS) as graph:

@@ -59,6 +59,10 @@ def test_right(route: str) -> None:
             ["a threshold stands over one classifier, not over a split"],
         ),
         (
+            "[{mirror: {shadow: rf, percent: 0}}, svc]",
+            ["0 percent copies nothing"],
+        ),
+        (
             "{split: {arms: {svc: 1}, fallback: rf}}",
             ['there is no arm "rf"'],
         ),

@@ -30,6 +30,10 @@ routes:
   chosen: {condition: {when: [{header: {x: a}, use: svc}], otherwise: rf}}
   later: {sync_async: {now: svc, later: rf}}
   fixed: {constant: {answer: a}}
+  mirrored: [{mirror: {shadow: rf, percent: 10}}, svc]
+  twice: [{mirror: {shadow: rf}}, {mirror: {shadow: rf}}, svc]
+  both: [{mirror: {shadow: rf}}, {fan_out: {arms: {svc: svc, mirror: rf}}}]
+  under: {fan_out: {arms: {a: [{mirror: {shadow: rf}}, svc], mirror: rf}}}
 """
 ARMS = "routes.all[1].fan_out.arms"
 
@@ -84,7 +88,11 @@ def test_an_arm_is_found_by_its_way(
     ("target", "problem"),
     [
         ("iriss", 'iriss: there is no route "iriss"; did you mean "iris"?'),
-        ("", ': there is no route ""; there are iris, again, all, ab, chosen, later and fixed'),
+        (
+            "",
+            ': there is no route ""; there are iris, again, all, ab, chosen, later, fixed,'
+            " mirrored, twice, both and under",
+        ),
         ("svc", "svc: svc is a model; routes and their arms are what can be set"),
         ("rf/x", "rf/x: rf is a model; routes and their arms are what can be set"),
         ("all/svk", 'all/svk: there is no arm "svk"; did you mean "svc"?'),
@@ -108,6 +116,65 @@ def test_an_arm_is_found_by_its_way(
 )
 def test_what_is_no_target_is_told(spec: tree.Spec, target: str, problem: str) -> None:
     assert refused(spec, target) == problem
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "text", "found"),
+    [
+        ("mirrored/mirror", "percent", "2.5", Setting("routes.mirrored[0].mirror.percent", 2.5)),
+        ("mirrored/mirror", "state", "off", Setting("routes.mirrored[0].mirror.state", "off")),
+        ("mirrored/mirror", "max_queued", "9", Setting("routes.mirrored[0].mirror.max_queued", 9)),
+        (
+            "under/a/mirror",
+            "percent",
+            "5",
+            Setting("routes.under.fan_out.arms.a.use[0].mirror.percent", 5.0),
+        ),
+        ("under/mirror", "weight", "5", Setting("routes.under.fan_out.arms.mirror.weight", 5.0)),
+    ],
+)
+def test_a_mirror_is_found_among_layers(
+    spec: tree.Spec, source: Source, target: str, key: str, text: str, found: Setting
+) -> None:
+    assert setting(spec, target, key, text) == found
+    changed, problems = decode(overlaid(source, {found.path: found.value}))
+    assert (problems, stale(source, {found.path: found.value})) == ((), ())
+    assert changed != spec
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "text", "problem"),
+    [
+        ("ab/mirror", "percent", "1", 'ab/mirror: there is no arm "mirror"; there are svc and rf'),
+        ("all/mirror", "percent", "1", 'all/mirror: there is no arm "mirror"; '),
+        (
+            "twice/mirror",
+            "percent",
+            "1",
+            "twice/mirror: the route twice has 2 mirrors; give one a route of its own",
+        ),
+        (
+            "both/mirror",
+            "percent",
+            "1",
+            "both/mirror: the route both has both a mirror and an arm of that name; rename the arm",
+        ),
+        (
+            "mirrored/mirror",
+            "shadow",
+            "svc",
+            'mirrored/mirror: "shadow" cannot be set in a running server; what can be set here is'
+            " state, percent, max_in_flight and max_queued",
+        ),
+        ("mirrored/mirror", "percent", "101", "mirrored/mirror: percent is "),
+        ("mirrored/mirror", "state", "on", "mirrored/mirror: state is observe or off, not"),
+        ("mirrored/x", "percent", "1", "mirrored/x: the route mirrored is the model svc, "),
+    ],
+)
+def test_what_is_no_setting_of_a_mirror_is_told(
+    spec: tree.Spec, target: str, key: str, text: str, problem: str
+) -> None:
+    assert refused(spec, target, key, text).startswith(problem)
 
 
 # --- keys --------------------------------------------------------------------------------

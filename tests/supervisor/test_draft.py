@@ -67,8 +67,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_patterns_and_words_are_those_of_the_plans() -> None:
-    with pytest.raises(SpecError, match="mirror is not available"):
-        draft(SPEC.replace("spare: svc", "spare: [{mirror: {shadow: rf}}, svc]"))
+    with pytest.raises(SpecError, match="retry is not available"):
+        draft(SPEC.replace("spare: svc", "spare: [{retry: }, svc]"))
     with pytest.raises(SpecError, match="predict"):
         draft(SPEC.replace("spare:", "predict:"))
 

@@ -10,7 +10,7 @@ import numpy as np
 from penstock.core.predictor import Description, OpenModel, TensorSpec
 from penstock.gateway.gateway import prefixes
 from penstock.gateway.metadata import shortest
-from penstock.graph.build import input_of
+from penstock.graph.arms import input_of
 from penstock.graph.node import Route
 from penstock.graph.open import Graph
 

@@ -22,7 +22,9 @@ def add_operating_verbs(verbs: Verbs) -> None:
         "switch a route or an arm of a running server",
         "penstock switch iris-parallel/setosa observe",
     )
-    switch.add_argument("target", metavar="ROUTE[/ARM]", help="a route, or an arm of one")
+    switch.add_argument(
+        "target", metavar="ROUTE[/ARM]", help="a route, an arm of one, or its mirror"
+    )
     switch.add_argument(
         "state", choices=("on", "observe", "off"), help="answered, only called, not"
     )
@@ -32,7 +34,7 @@ def add_operating_verbs(verbs: Verbs) -> None:
         "set values of a running server, all at once",
         "penstock set iris-ab/svc weight=95 iris-ab/rf weight=5",
     )
-    what = "a route or an arm, and what to set: weight, threshold, timeout_s, state"
+    what = "a route, an arm or a mirror, and what to set: weight, percent, state ..."
     changes.add_argument(
         "changes", metavar="TARGET KEY=VALUE", nargs="+", action=Changes, help=what
     )

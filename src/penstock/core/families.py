@@ -126,6 +126,26 @@ BACKGROUND_DROPPED: Final = _counter(
     "background_dropped", "Background work left out because its scope was full or closing."
 )
 BACKGROUND_FAILED: Final = _counter("background_failed", "Background work that ended in an error.")
+BACKGROUND_CANCELLED: Final = _counter(
+    "background_cancelled", "Background work cut short because its graph had to close."
+)
+SHADOW_COPIES: Final = _counter(
+    "shadow_copies",
+    "Copies that a mirror made, by what became of them: asked (the shadow was), or dropped as "
+    "too many were there (full), their bodies too large together (bytes), their time had passed "
+    "(late) or the graph was closing (closing).",
+    "place",
+    "outcome",
+)
+SHADOWS_RUNNING: Final = _gauge(
+    "shadows_running", "Copies whose answer the shadow has not given yet.", "place"
+)
+SHADOWS_WAITING: Final = _gauge(
+    "shadows_waiting", "Copies that wait until the shadow may be asked.", "place"
+)
+SHADOWS_HELD_BYTES: Final = _gauge(
+    "shadows_held_bytes", "Tensors of the copies that are with the shadow or wait.", "place"
+)
 POOL_CONNECTIONS: Final = _gauge(
     "pool_connections",
     "Connections to a remote model: busy ones carry a request, other ones are idle or connecting.",

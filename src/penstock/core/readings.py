@@ -24,11 +24,19 @@ _FDS: Final = "/proc/self/fd"
 
 
 def background_readings(background: BackgroundScope) -> Iterator[Reading]:
-    """Read what one graph does beside its answers."""
+    """Read what one graph does beside its answers; queues are those of its shadows."""
     yield families.BACKGROUND_RUNNING, (), background.running
     yield families.BACKGROUND_STARTED, (), background.started
     yield families.BACKGROUND_DROPPED, (), background.dropped
     yield families.BACKGROUND_FAILED, (), background.failed
+    yield families.BACKGROUND_CANCELLED, (), background.cancelled
+    for place, copies in background.queues.items():
+        yield families.SHADOW_COPIES, (place, "asked"), copies.begun
+        for reason, count in copies.dropped.items():
+            yield families.SHADOW_COPIES, (place, reason), count
+        yield families.SHADOWS_RUNNING, (place,), copies.running
+        yield families.SHADOWS_WAITING, (place,), copies.waiting
+        yield families.SHADOWS_HELD_BYTES, (place,), copies.held_bytes
 
 
 def pool_readings(model: str, counts: PoolCounted) -> Iterator[Reading]:

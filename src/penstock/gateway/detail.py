@@ -15,7 +15,7 @@ def detail_of(graph: Graph) -> dict[str, Any]:
 
     Per model its version, how it runs, whether it has told what it takes (a remote one may not
     have), whether that fits the spec and, of a remote one, its connections; per route its answer
-    kind; the background work.
+    kind; the background work, and per mirror its copies.
     """
     background = graph.background
     return {
@@ -32,6 +32,17 @@ def detail_of(graph: Graph) -> dict[str, Any]:
             "limit": background.limit,
             "dropped": background.dropped,
             "failed": background.failed,
+            "cancelled": background.cancelled,
+        },
+        "shadows": {
+            place: {
+                "running": one.running,
+                "waiting": one.waiting,
+                "held_bytes": one.held_bytes,
+                "asked": one.begun,
+                "dropped": dict(one.dropped),
+            }
+            for place, one in background.queues.items()
         },
     }
 

@@ -26,7 +26,7 @@ from penstock.gateway.metadata import TOLD, About
 from penstock.gateway.paths import PathTable
 from penstock.gateway.recording import Recording, RouteEnds
 from penstock.gateway.tracing import RequestTracer
-from penstock.graph.build import input_of
+from penstock.graph.arms import input_of
 from penstock.graph.node import Route
 from penstock.graph.open import Graph
 

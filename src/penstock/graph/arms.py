@@ -12,6 +12,7 @@ from typing import Final, assert_never
 import numpy as np
 
 from penstock.core.predictor import Description, Predictor, TensorSpec
+from penstock.core.rows import ANY_ROWS
 from penstock.core.values import AnswerKind, Array
 from penstock.patterns.fan_out import DEFAULT_THRESHOLD, Arm
 from penstock.spec import tree
@@ -226,3 +227,8 @@ def widest_input(arms: Sequence[Description]) -> tuple[TensorSpec, ...]:
     widest = np.result_type(*(one.datatype for one in inputs)).name
     shape = next((one.shape for one in inputs if -1 not in one.shape[1:]), inputs[0].shape)
     return (TensorSpec(inputs[0].name, widest, shape),)
+
+
+def input_of(description: Description) -> TensorSpec:
+    """Return what a predictor's rows must be; any rows where it does not say."""
+    return description.inputs[0] if description.inputs else ANY_ROWS

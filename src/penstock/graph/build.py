@@ -12,9 +12,8 @@ from penstock.core.background import BackgroundScope
 from penstock.core.clock import Clock
 from penstock.core.errors import SpecError
 from penstock.core.measures import Measures
-from penstock.core.predictor import Description, OpenModel, Predictor, TensorSpec
+from penstock.core.predictor import OpenModel, Predictor
 from penstock.core.record import Recorder
-from penstock.core.rows import ANY_ROWS
 from penstock.core.values import AnswerKind
 from penstock.graph.arms import describe_constant
 from penstock.graph.conditions import condition_node
@@ -30,7 +29,9 @@ from penstock.spec.conditions import branches
 from penstock.spec.experiments import experiments
 from penstock.spec.walk import arms, references
 
-AVAILABLE: Final = frozenset({"fan_out", "split", "condition", "constant", "threshold", "timeout"})
+AVAILABLE: Final = frozenset(
+    {"fan_out", "split", "condition", "constant", "mirror", "threshold", "timeout"}
+)
 """The patterns that are built in this version; `check` refuses the others."""
 
 NO_MISFITS: Final[Mapping[str, str]] = {}
@@ -47,12 +48,14 @@ class Tools(Struct, frozen=True):
         background: where work runs that no answer waits for.
         recorder: is told of every request's end; None where nobody listens.
         measures: what is counted of each node and model; survives the graph.
+        live: False where only samples are predicted: then nobody but who answers is asked.
     """
 
     clock: Clock
     background: BackgroundScope
     recorder: Recorder | None
     measures: Measures
+    live: bool = True
 
 
 @final
@@ -97,10 +100,10 @@ class Builder:
     def sampling(self) -> Builder:
         """Return a builder of the same routes to predict samples with.
 
-        None is switched off there, nothing is counted and nothing recorded.
+        None is switched off there, nothing is counted, copied or recorded.
         """
         spec = msgspec.structs.replace(self._spec, states={})
-        tools = Tools(self._tools.clock, self._tools.background, None, Measures())
+        tools = Tools(self._tools.clock, self._tools.background, None, Measures(), live=False)
         return Builder(spec, self._models, tools, self._misfits)
 
     def route(self, name: str) -> Node:
@@ -171,7 +174,7 @@ class Builder:
             case tree.PredictionLog():
                 raise _not_available(layer.place, "prediction_log")
             case tree.Mirror():
-                raise _not_available(layer.place, "mirror")
+                return self._mirror(layer, inner)
             case tree.Breaker():
                 raise _not_available(layer.place, "breaker")
             case tree.RateLimit():
@@ -181,14 +184,16 @@ class Builder:
             case _:
                 assert_never(layer)
 
-    def _around(self, inner: Node, predictor: Predictor, place: str) -> Node:
+    def _around(
+        self, inner: Node, predictor: Predictor, place: str, beside: Sequence[Node] = ()
+    ) -> Node:
         measured = self._wrap.measured(predictor, place)
         return Node(
             measured,
             inner.description,
             inner.health,
             inner.arms,
-            _deeper(place, [inner]),
+            _deeper(place, [inner, *beside]),
             choose=inner.choose,
         )
 
@@ -208,6 +213,13 @@ class Builder:
         thresholds = [layer.classes.get(label, floor) for label in labels]
         threshold = Threshold(inner=inner.predictor, thresholds=thresholds, clock=self._tools.clock)
         return self._around(inner, threshold, layer.place)
+
+    def _mirror(self, layer: tree.Mirror, inner: Node) -> Node:
+        if not self._tools.live or layer.state is tree.ShadowState.OFF:
+            return inner
+        shadow = self._node(layer.shadow)
+        mirror = self._wrap.mirror(layer, inner, shadow, self._spec.limits.timeout_s)
+        return self._around(inner, mirror, layer.place, beside=(shadow,))
 
     def _constant(self, target: tree.Constant) -> Node:
         constant = Constant(answer=target.answer, place=target.place, clock=self._tools.clock)
@@ -263,8 +275,3 @@ def _deeper(place: str, inner: Sequence[Node]) -> int:
 
 def _not_available(place: str, pattern: str) -> SpecError:
     return SpecError((f"{place}: {pattern} is not available in this version",))
-
-
-def input_of(description: Description) -> TensorSpec:
-    """Return what a predictor's rows must be; any rows where it does not say."""
-    return description.inputs[0] if description.inputs else ANY_ROWS

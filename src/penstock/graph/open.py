@@ -153,7 +153,7 @@ async def open_graph(
         descriptions = {name: model.description for name, model in fitting.items()}
         await asyncio.to_thread(check_models, descriptions)
         stack.enter_context(shares.measures.watching(partial(background_readings, background)))
-        stack.push_async_callback(background.close, DRAIN_S)
+        stack.push_async_callback(_drained, background, shares.log)
         tools = Tools(clock, background, shares.recorder, shares.measures)
         builder = Builder(spec, models, tools, misfits)
         sampling = builder.sampling()
@@ -176,6 +176,12 @@ async def open_graph(
             misfits,
             generation,
         )
+
+
+async def _drained(background: BackgroundScope, log: Says) -> None:
+    """Let background work end, and say what was given up."""
+    if given_up := await background.close(DRAIN_S):
+        log.warning("background work was given up", requests=given_up, after_s=DRAIN_S)
 
 
 async def _route(spec: tree.Spec, node: Node, sampled: Node, name: str, clock: Clock) -> Route:

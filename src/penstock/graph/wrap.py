@@ -8,7 +8,7 @@ from typing import final
 
 from msgspec import structs
 
-from penstock.core.background import BackgroundScope
+from penstock.core.background import BackgroundScope, QueueBounds
 from penstock.core.clock import Clock
 from penstock.core.measures import Measure, Measures
 from penstock.core.predictor import Abreast, InlineModel, OpenModel, Predictor
@@ -16,11 +16,12 @@ from penstock.core.record import Recorder, Role
 from penstock.core.values import InferenceRequest
 from penstock.graph.measured import Measured, MeasuredAbreast, Unready
 from penstock.graph.node import Choose, Node, Recorded, never_healthy
+from penstock.patterns.mirror import Mirror
 from penstock.patterns.switch import Switch
 from penstock.runtimes.abreast import abreast_of
+from penstock.spec import tree
 from penstock.spec.overlay import STATES
 from penstock.spec.problems import child
-from penstock.spec.tree import State
 
 
 @final
@@ -68,12 +69,26 @@ class Wrap:
         """Return a predictor that is counted, and whose place stands in the trail of its errors."""
         return Measured(predictor, measure=self._measure(place), clock=self._clock, place=place)
 
-    def recorded(self, predictor: Predictor, place: str) -> Predictor:
-        """Return an observed predictor with its recorder, if anybody listens."""
+    def recorded(self, predictor: Predictor, place: str, role: Role = Role.OBSERVE) -> Predictor:
+        """Return a predictor that nobody is answered by with its recorder, if anybody listens."""
         if self._recorder is None:
             return predictor
         return Recorded(
-            predictor, place=place, role=Role.OBSERVE, recorder=self._recorder, clock=self._clock
+            predictor, place=place, role=role, recorder=self._recorder, clock=self._clock
+        )
+
+    def mirror(self, layer: tree.Mirror, inner: Node, shadow: Node, timeout_s: float) -> Predictor:
+        """Return a mirror; its shadow is counted and recorded by a place of its own."""
+        place = child(layer.place, "shadow")
+        bounds = QueueBounds(layer.max_in_flight, layer.max_queued)
+        return Mirror(
+            inner=inner.predictor,
+            shadow=self.recorded(self.measured(shadow.predictor, place), place, Role.SHADOW),
+            percent=layer.percent,
+            timeout_s=timeout_s,
+            place=layer.place,
+            copies=self._background.queue(layer.place, bounds, self._clock),
+            clock=self._clock,
         )
 
     def unready(self, node: Node, place: str) -> Node:
@@ -92,12 +107,12 @@ class Wrap:
             return self.unready(node, place)
         return structs.replace(node, predictor=self.measured(node.predictor, place), inline=None)
 
-    def switched(self, node: Node, route: str, state: State) -> Node:
+    def switched(self, node: Node, route: str, state: tree.State) -> Node:
         """Return a route's node behind the switch of its state; one that is on has none."""
-        if state is State.ON:
+        if state is tree.State.ON:
             return node
         place = child(STATES, route)
-        observed = state is State.OBSERVE
+        observed = state is tree.State.OBSERVE
         switch = Switch(
             inner=self.recorded(node.predictor, place) if observed else node.predictor,
             route=route,

@@ -62,7 +62,10 @@ def check_part(part: Part, spec: Spec, lines: Lines) -> Iterator[Problem]:
             yield from check_condition(part, lines)
         case Reference() | SyncAsync():
             pass
-        case PredictionLog() | Mirror() | RateLimit() | Timeout() | Retry():
+        case Mirror():
+            if not part.percent:
+                yield lines.warning(child(part.place, "percent"), "0 percent copies nothing")
+        case PredictionLog() | RateLimit() | Timeout() | Retry():
             pass
         case _:
             assert_never(part)

@@ -1,7 +1,8 @@
 """What operators may set in a running server, and where in the spec it stands.
 
 A target is `ROUTE`, or `ROUTE/ARM`: an arm of the first combinator below the route's layers, as
-`/health/all` shows them; `ROUTE/ARM/ARM` where that arm is a combinator itself.
+`/health/all` shows them; `ROUTE/ARM/ARM` where that arm is a combinator itself. `ROUTE/mirror` is
+the mirror among the route's layers, `ROUTE/ARM/mirror` that among an arm's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from penstock.spec.tree import (
     Expression,
     FanOut,
     FanOutArm,
+    Mirror,
     Pipeline,
     Reference,
     Spec,
@@ -37,8 +39,11 @@ from penstock.spec.written import FAILED, scalar
 SETTABLE: Final[Mapping[type[Struct], tuple[str, ...]]] = {
     FanOutArm: ("state", "weight", "threshold", "timeout_s"),
     SplitArm: ("weight",),
+    Mirror: ("state", "percent", "max_in_flight", "max_queued"),
 }
-"""The keys of an arm that may change in a running server."""
+"""The keys of an arm, or of a mirror, that may change in a running server."""
+
+MIRROR: Final = "mirror"
 
 OF_A_ROUTE: Final = "state"
 OF_AN_ARM: Final = "; an arm of it is ROUTE/ARM"
@@ -64,8 +69,8 @@ def setting(spec: Spec, target: str, key: str, text: str) -> Setting:
 
     Args:
         spec: the whole spec that is being served.
-        target: `ROUTE`, or `ROUTE/ARM`.
-        key: `state` of a route; `state`, `weight`, `threshold` or `timeout_s` of an arm.
+        target: `ROUTE`, `ROUTE/ARM` or `ROUTE/mirror`.
+        key: `state` of a route; what `SETTABLE` has of an arm, or of a mirror.
         text: the value, as it would be written in the file.
 
     Raises:
@@ -77,16 +82,39 @@ def setting(spec: Spec, target: str, key: str, text: str) -> Setting:
     if not names:
         _known_key(target, key, (OF_A_ROUTE,), OF_AN_ARM)
         return Setting(child(STATES, route), _value(FanOutArm, target, key, text))
-    combinator = _combinator(spec.routes[route], spec, target, f"the route {route}")
+    at, what = spec.routes[route], f"the route {route}"
     for name in names[:-1]:
+        combinator = _combinator(at, spec, target, what)
         _known_arm(target, combinator, name)
-        combinator = _combinator(_use(combinator, name), spec, target, f"the arm {name}")
-    _known_arm(target, combinator, names[-1])
-    arm = combinator.arms[names[-1]]
-    if key == "state" and isinstance(arm, SplitArm):
+        at, what = _use(combinator, name), f"the arm {name}"
+    found: Mirror | FanOutArm | SplitArm | None = None
+    if names[-1] == MIRROR:
+        found = _mirror(at, target, what)
+    if found is None:
+        combinator = _combinator(at, spec, target, what)
+        _known_arm(target, combinator, names[-1])
+        found = combinator.arms[names[-1]]
+    if key == "state" and isinstance(found, SplitArm):
         raise _refused(target, "an arm of a split has no state; set its weight to 0 instead")
-    _known_key(target, key, SETTABLE[type(arm)])
-    return Setting(child(arm.place, key), _value(type(arm), target, key, text))
+    _known_key(target, key, SETTABLE[type(found)])
+    return Setting(child(found.place, key), _value(type(found), target, key, text))
+
+
+def _mirror(expression: Expression, target: str, what: str) -> Mirror | None:
+    """Return the mirror among an expression's layers, if there is one.
+
+    Raises:
+        SpecError: it is not clear what is meant.
+    """
+    if not isinstance(expression, Pipeline):
+        return None
+    mirrors = [layer for layer in expression.layers if isinstance(layer, Mirror)]
+    if len(mirrors) > 1:
+        raise _refused(target, f"{what} has {len(mirrors)} mirrors; give one a route of its own")
+    below = expression.target
+    if mirrors and isinstance(below, FanOut | Split) and MIRROR in below.arms:
+        raise _refused(target, f"{what} has both a mirror and an arm of that name; rename the arm")
+    return mirrors[0] if mirrors else None
 
 
 def _known_key(target: str, key: str, known: tuple[str, ...], more: str = "") -> None:

@@ -162,6 +162,13 @@ class State(StrEnum):
     OFF = "off"
 
 
+class ShadowState(StrEnum):
+    """Whether a shadow is asked; what it says is never answered."""
+
+    OBSERVE = "observe"
+    OFF = "off"
+
+
 class Aggregate(StrEnum):
     """How the arms' answers become one."""
 
@@ -394,6 +401,10 @@ class Mirror(Node, frozen=True, kw_only=True, tag="mirror"):
     percent: Annotated[Percent, Meta(description="The share of requests that are copied.")] = 100.0
     max_in_flight: Annotated[Count, Meta(description="Shadow requests at once.")] = 16
     max_queued: Annotated[Count, Meta(description="Shadow requests that may wait.")] = 256
+    state: Annotated[
+        ShadowState,
+        Meta(description="`observe`: copies are made; `off`: the shadow is left alone."),
+    ] = ShadowState.OBSERVE
 
 
 class Breaker(Node, frozen=True, kw_only=True, tag="breaker"):
