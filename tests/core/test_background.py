@@ -284,6 +284,22 @@ async def test_one_alone_may_be_larger_than_that() -> None:
     assert counts(queue) == {"begun": 1, "bytes": 1}
 
 
+async def test_a_full_queue_turns_away_and_counts_that() -> None:
+    scope, work = BackgroundScope(), Work()
+    queue = a_queue(scope, at_once=1, waiting=1)
+    found = []
+    for _ in range(4):
+        found.append(queue.turns_away())
+        if not found[-1]:
+            assert queue.offer(work, deadline_s=SOON_S)
+    assert found == [False, False, True, True]
+    assert queue.dropped["full"] == 2
+    work.gate.set_result(None)
+    await settle()
+    assert not queue.turns_away()
+    assert counts(queue) == {"begun": 2, "full": 2}
+
+
 async def test_the_scopes_own_bound_counts_as_well() -> None:
     scope, others, work = BackgroundScope(2), Work(), Work()
     queue = a_queue(scope, at_once=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.core.errors import NotReady
 from penstock.core.record import Record, Role
 from penstock.gateway.detail import detail_of
 from penstock.gateway.gateway import Gateway
@@ -21,6 +22,7 @@ routes:
   unhappy: [{mirror: {shadow: bloom}}, broken]
 """
 AT = "routes.iris[0].mirror"
+NOWHERE = 'bloom: {url: "127.0.0.1:1"}'
 
 
 async def asked(gateway: Gateway, path: str, rows: int = 1) -> int:
@@ -70,3 +72,15 @@ async def test_a_refused_body_is_not_copied() -> None:
         assert (await ask(gateway, "POST", "/iris/predict", b"nope")).status == 400
         await settle()
     assert [one.role for one in records] == [Role.PRIMARY]
+
+
+async def test_a_remote_shadow_that_is_not_there_is_no_concern_of_the_caller() -> None:
+    records: list[Record] = []
+    spec = SPEC.replace('bloom: {runtime: "gateway_callables:bloom", execution: inline}', NOWHERE)
+    async with open_gateway(spec, recorder=records.append) as gateway:
+        assert await asked(gateway, "/iris/predict") == 200
+        assert (await ask(gateway, "GET", "/iris/health/pred")).json == {"health": "ok"}
+        detail = detail_of(gateway.graph)["models"]["bloom"]
+        assert (detail["known"], detail["pool"]["open"]) == (False, 0)
+    (shadow,) = (one for one in records if one.role is Role.SHADOW)
+    assert isinstance(shadow.outcome, NotReady)

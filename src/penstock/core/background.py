@@ -173,6 +173,17 @@ class BackgroundQueue:
         """How much waits."""
         return len(self._waiting)
 
+    def turns_away(self) -> bool:
+        """Tell whether there is no room; then that is counted as dropped.
+
+        It is what a request meets whose shadow is frozen: `offer` says the same, for more.
+        """
+        bounds = self._bounds
+        if len(self._waiting) < bounds.waiting or self.running < bounds.at_once:
+            return False
+        self.dropped["full"] += 1
+        return True
+
     def offer(self, work: Work, *, deadline_s: float, size_bytes: int = 0) -> bool:
         """Have `work()` begun as soon as there is room, unless that is after `deadline_s`.
 

@@ -30,15 +30,8 @@ from penstock.core.predictor import Predictor
 from penstock.core.values import Hop, InferenceRequest, InferenceResponse, Tensors
 
 
-def copy_of(
-    request: InferenceRequest, *, percent: float, place: str, deadline_s: float
-) -> InferenceRequest | None:
-    """Return the copy that the shadow gets, or None where the request is not copied.
-
-    The copy has the same ids, tensors and seed; only its deadline is its own.
-    """
-    if not is_among(percent, request.seed, place):
-        return None
+def copy_of(request: InferenceRequest, deadline_s: float) -> InferenceRequest:
+    """Return what the shadow gets: the same ids, tensors and seed; only its deadline is its own."""
     return replace(request, deadline_s=deadline_s)
 
 
@@ -97,12 +90,14 @@ class Mirror:
         return response.behind(Hop(name, started_s, self._now_s() - started_s))
 
     def _offer(self, request: InferenceRequest, now_s: float) -> str:
-        deadline_s = now_s + self._timeout_s
-        copy = copy_of(request, percent=self._percent, place=self._place, deadline_s=deadline_s)
-        if copy is None:
+        if not is_among(self._percent, request.seed, self._place):
             return "mirror:passed"
+        if self._copies.turns_away():
+            return "mirror:dropped"
+        copy = copy_of(request, now_s + self._timeout_s)
         size = size_bytes(copy.tensors)
-        taken = self._copies.offer(partial(self._ask, copy), deadline_s=deadline_s, size_bytes=size)
+        ask = partial(self._ask, copy)
+        taken = self._copies.offer(ask, deadline_s=copy.deadline_s, size_bytes=size)
         return "mirror:copied" if taken else "mirror:dropped"
 
     async def _ask(self, copy: InferenceRequest) -> None:
