@@ -32,11 +32,13 @@ class Measured:
     rate: float
     cpu_us: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     failed: int
     memory: Memory
     threads_outside: int
     load_busy_percent: float
+    others_busy_percent: float
 
 
 def generator_command(bench: Bench, running: Running, load: Load) -> list[str]:
@@ -59,22 +61,28 @@ def put_under_load(bench: Bench, running: Running, load: Load) -> Measured:
     """Runs the generator for a while and reads the server's CPU time before and after."""
     cores = bench.cores.load
     started_s, before_s, idle_before_s = time.monotonic(), cpu_s(running.pid), idle_s(cores)
+    server_idle_before_s = idle_s(bench.cores.server)
     command = generator_command(bench, running, load)
     with load_process(command, cores) as process:
         result = read_result(process, load.seconds)
     used_s, idled_s = cpu_s(running.pid) - before_s, idle_s(cores) - idle_before_s
+    server_idled_s = idle_s(bench.cores.server) - server_idle_before_s
     passed_s = (time.monotonic() - started_s) * len(cores)
+    server_passed_s = passed_s / len(cores) * len(bench.cores.server)
+    others_s = server_passed_s - server_idled_s - used_s
     requests = int(result["requests"])
     return Measured(
         requests=requests,
         rate=requests / result["duration_s"],
         cpu_us=used_s * US_PER_S / requests if requests else float("nan"),
         p50_ms=result["p50_ms"],
+        p95_ms=result["p95_ms"],
         p99_ms=result["p99_ms"],
         failed=result["refused"] + result["broken"],
         memory=memory(running.pid),
         threads_outside=threads_outside(running.pid, bench.cores.server),
         load_busy_percent=max(0.0, 100 * (1 - idled_s / passed_s)),
+        others_busy_percent=max(0.0, 100 * others_s / server_passed_s),
     )
 
 

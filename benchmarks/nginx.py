@@ -84,6 +84,13 @@ def passed_to(name: str) -> str:
 @contextmanager
 def constant_predictors(bench: Bench, names: Sequence[str]) -> Iterator[Mapping[str, int]]:
     """Runs plain predictors that answer constants, on the load's core; yields their ports."""
+    with backend(bench, names) as (_, ports):
+        yield ports
+
+
+@contextmanager
+def backend(bench: Bench, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, int]]]:
+    """The same, and yields the process id beside the ports."""
     ports = {name: free_port() for name in names}
     blocks = [
         server_block(port, {path: constant(text) for path, text in plain_answers(name).items()})
@@ -100,7 +107,7 @@ def constant_predictors(bench: Bench, names: Sequence[str]) -> Iterator[Mapping[
         try:
             for port in ports.values():
                 wait_until_healthy(process, port, log)
-            yield ports
+            yield process.pid, ports
         finally:
             stop(process)
 

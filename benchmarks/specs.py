@@ -12,6 +12,9 @@ from benchmarks.server import HOST
 
 Spec = dict[str, Any]
 
+HASTY_S: Final = 1
+"""After so long a copy for the hasty shadow is given up; the next one then tries its luck."""
+
 IRIS_MODEL: Final = {
     "path": str(iris("svc")),
     "labels": str(MODELS / "iris_labels.json"),
@@ -63,6 +66,29 @@ def remote_spec(folder: Path, ports: Mapping[str, int]) -> Path:
         "default": "remote",
     }
     return write_spec(folder, f"remote-{len(ports)}", spec)
+
+
+def shadow_spec(folder: Path, patient_port: int, hasty_port: int) -> Path:
+    """One model alone, and beside each of the shadows that are compared."""
+    forest = {"path": str(iris("rf")), "labels": str(MODELS / "iris_labels.json")}
+    models = {
+        "patient": {"url": f"{HOST}:{patient_port}"},
+        "hasty": {"url": f"{HOST}:{hasty_port}"},
+        "inline": {**forest, "execution": "inline"},
+        "thread": {**forest, "execution": "thread"},
+    }
+    within = {"timeout": {"timeout_s": HASTY_S}}
+    shadows = {name: [within, name] if name == "hasty" else name for name in models}
+    routes: dict[str, Any] = {
+        f"with-{name}": [{"mirror": {"shadow": shadow}}, "primary"]
+        for name, shadow in shadows.items()
+    }
+    spec = {
+        "models": {"primary": IRIS_MODEL, **models},
+        "routes": {"alone": "primary", **routes},
+        "default": "alone",
+    }
+    return write_spec(folder, "shadow", spec)
 
 
 def together(targets: Mapping[str, Any]) -> list[Any]:

@@ -93,6 +93,7 @@ def main() -> None:
         "refused": tally.refused,
         "broken": tally.broken,
         "p50_ms": percentile(latencies_ms, 50),
+        "p95_ms": percentile(latencies_ms, 95),
         "p99_ms": percentile(latencies_ms, 99),
         "max_ms": latencies_ms[-1] if latencies_ms else float("nan"),
     }

@@ -23,8 +23,9 @@ function done(summary, latency, requests)
    local errors = summary.errors
    io.write("\nRESULT ", string.format(
       '{"requests":%d,"duration_s":%f,"refused":%d,"broken":%d,' ..
-      '"p50_ms":%f,"p99_ms":%f,"max_ms":%f}\n',
+      '"p50_ms":%f,"p95_ms":%f,"p99_ms":%f,"max_ms":%f}\n',
       summary.requests, summary.duration / 1e6, errors.status,
       errors.connect + errors.read + errors.write + errors.timeout,
-      latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
+      latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3,
+      latency.max / 1e3))
 end

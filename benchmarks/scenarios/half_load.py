@@ -28,7 +28,7 @@ def run(bench: Bench) -> Report:
     def paced(contender: Contender) -> Paced:
         with running(contender, bench) as server:
             full = measure(bench, server, Load(CONNECTIONS, bench.seconds))
-            load = Load(CONNECTIONS, bench.seconds, think_time_ms(full))
+            load = Load(CONNECTIONS, bench.seconds, think_time_ms(full, CONNECTIONS, SHARE))
             return Paced(full, put_under_load(bench, server, load))
 
     figures = interleaved(bench, single_contenders(bench), paced)
@@ -42,13 +42,13 @@ def run(bench: Bench) -> Report:
     )
 
 
-def think_time_ms(full: Measured) -> float:
-    """The mean think time at which all connections together send half of the full rate.
+def think_time_ms(full: Measured, connections: int, share: float) -> float:
+    """The mean think time at which all connections together send a share of the full rate.
 
-    A connection's turn is its think time and the answer's; the latter is short at half load, taken
-    as one answer alone on the core.
+    A connection's turn is its think time and the answer's; the latter is short at such a load, and
+    taken as one answer alone on the core.
     """
-    turn_ms = CONNECTIONS / (full.rate * SHARE) * MS_PER_S
+    turn_ms = connections / (full.rate * share) * MS_PER_S
     return turn_ms - full.cpu_us / MS_PER_S
 
 
