@@ -16,6 +16,7 @@ from penstock.core.criteria import (
     OneOf,
     Prefix,
     Within,
+    is_cut,
     is_in_hours,
     number_of,
     passes,
@@ -55,8 +56,32 @@ def test_passes(criterion: Criterion, passing: list[FieldValue], others: list[Fi
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63))
 def test_numbers_are_read_as_they_are_written(number: float) -> None:
-    assert number_of(str(number)) == float(number)
+    assert number_of(str(number)) == number
     assert number_of(number) == number
+
+
+def test_whole_numbers_keep_their_digits() -> None:
+    assert passes(OneOf(numbers=frozenset({2**53 + 1})), str(2**53 + 1))
+    assert not passes(OneOf(numbers=frozenset({2**53})), str(2**53 + 1))
+    assert number_of("1" * MAX_VALUE_CHARACTERS) == int("1" * MAX_VALUE_CHARACTERS)
+    assert number_of("-007") == -7
+
+
+@pytest.mark.parametrize(
+    ("criterion", "text"),
+    [
+        (OneOf(texts=frozenset({"a" * MAX_VALUE_CHARACTERS})), "a" * MAX_VALUE_CHARACTERS),
+        (OneOf(numbers=frozenset({int("1" * MAX_VALUE_CHARACTERS)})), "1" * MAX_VALUE_CHARACTERS),
+        (Matching(Regex("a*")), "a" * MAX_VALUE_CHARACTERS),
+        (Within(low=0), "1" * MAX_VALUE_CHARACTERS),
+    ],
+)
+def test_of_a_value_that_is_cut_only_the_beginning_is_known(
+    criterion: Criterion, text: str
+) -> None:
+    assert passes(criterion, seen(text))
+    assert not passes(criterion, seen(text + text[0]))
+    assert passes(Prefix(text), seen(text + text[0]))
 
 
 @pytest.mark.parametrize("text", ["1_000", " 1", "1\n", "nan", "inf", "1e", "--1", ".", "٣"])
@@ -65,8 +90,10 @@ def test_what_is_no_number(text: str) -> None:
 
 
 def test_no_more_is_seen_of_a_long_text() -> None:
-    assert seen("a" * 300) == "a" * MAX_VALUE_CHARACTERS
+    assert seen("a" * 300) == seen("a" * 257) == "a" * (MAX_VALUE_CHARACTERS + 1)
     assert [seen(value) for value in ("a", 7, None, True)] == ["a", 7, None, True]
+    assert [is_cut(seen("a" * length)) for length in (256, 257, 300)] == [False, True, True]
+    assert [is_cut(value) for value in (7, None, True)] == [False] * 3
 
 
 def test_ends_are_rounded_to_the_columns_type() -> None:

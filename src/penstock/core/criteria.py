@@ -1,8 +1,10 @@
 """What a value of a request can be tested for: `exact`, `one_of`, `prefix`, `regex`, numbers, time.
 
 A value is what a header, a query parameter or a top-level key of the body holds. Of a text no more
-than its first 256 characters are looked at. Where a number is expected, a text that is written as
-a decimal number counts as that number: headers and query parameters hold nothing but text.
+than its first 256 characters are looked at: a longer one may have a prefix, and is never a number,
+one of several texts, or a match of a regular expression, as nobody knows how it goes on. Where a
+number is expected, a text that is written as a decimal number counts as that number: headers and
+query parameters hold nothing but text.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ MAX_VALUE_CHARACTERS: Final = 256
 
 DAY_S: Final = 86400
 
+WHOLE: Final = re.compile(r"[-+]?[0-9]+")
 NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
@@ -67,19 +70,26 @@ Criterion: TypeAlias = OneOf | Prefix | Matching | Within
 
 
 def seen(value: FieldValue) -> FieldValue:
-    """Return as much of a value as patterns see."""
-    return value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else value
+    """Return as much of a value as patterns see; a character more tells that a text goes on."""
+    return value[: MAX_VALUE_CHARACTERS + 1] if isinstance(value, str) else value
+
+
+def is_cut(value: FieldValue) -> bool:
+    """Tell whether a value is a text of which patterns see the beginning only."""
+    return isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS
 
 
 def passes(criterion: Criterion, value: FieldValue) -> bool:
     """Tell whether a value passes; None, in place of a value that is not given, never does."""
     match criterion:
+        case Prefix():
+            return isinstance(value, str) and value.startswith(criterion.text)
+        case _ if is_cut(value):
+            return False
         case OneOf():
             return _text_of(value) in criterion.texts or (
                 bool(criterion.numbers) and number_of(value) in criterion.numbers
             )
-        case Prefix():
-            return isinstance(value, str) and value.startswith(criterion.text)
         case Matching():
             return isinstance(value, str) and criterion.regex.matches(value)
         case Within():
@@ -96,10 +106,16 @@ def _text_of(value: FieldValue) -> str | None:
 
 
 def number_of(value: FieldValue) -> int | float | None:
-    """Return a value as a finite number, or None where it is none."""
-    if isinstance(value, bool) or value is None:
+    """Return a value as a finite number, or None where it is none.
+
+    A text without point and exponent is a whole number, with all of its digits; one of more digits
+    than patterns see is none.
+    """
+    if isinstance(value, bool) or value is None or is_cut(value):
         return None
     if isinstance(value, str):
+        if WHOLE.fullmatch(value) is not None:
+            return int(value)
         if NUMBER.fullmatch(value) is None:
             return None
         value = float(value)

@@ -6,7 +6,8 @@ positions are whole numbers: a text is gone through once, all ways at the same t
 
 What can be written is what RE2 and `re` understand alike, so that a pattern means the same in a
 service mesh: `.`, `[a-z]`, `[^a-z]`, `\d \w \s \D \W \S` (of ASCII), `|`, groups, `* + ?`
-`{2} {2,} {2,5}`. The whole text must match; a `^` in front and a `$` at the end change nothing.
+`{2} {2,} {2,5}`. The one difference is RE2's: `\s` is no vertical tab (`\x0b`), as it is for `re`.
+The whole text must match; a `^` in front and a `$` at the end change nothing.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from penstock.core.criteria import seen
+from penstock.core.criteria import MAX_VALUE_CHARACTERS
 from penstock.core.values import FieldValue
 
 _UNUSED_BITS: Final = 12
@@ -86,5 +86,5 @@ def value_key(value: FieldValue) -> bytes | None:
     """
     if value is None or value == "":
         return None
-    text = str(value).lower() if isinstance(value, bool) else str(seen(value))
-    return b"value:" + text.encode(errors="surrogatepass")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return b"value:" + text[:MAX_VALUE_CHARACTERS].encode(errors="surrogatepass")
