@@ -196,8 +196,9 @@ async def test_a_branchs_error_names_the_branch_and_no_other_is_asked(start: Sta
 async def test_rows_that_part_are_the_callers_mistake(start: Start) -> None:
     plants, others = Recording(), Recording()
     condition = a_condition(plants, others, rules=(LARGE,))
-    with pytest.raises(InvalidInput, match="go different ways"):
+    with pytest.raises(InvalidInput, match="go different ways") as raised:
         await start(condition(a_request((31.0,), (1.0,))))
+    assert hops(raised.value) == ["condition:refused"]
     assert plants.requests == others.requests == []
 
 

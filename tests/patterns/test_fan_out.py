@@ -741,14 +741,27 @@ class TestInnerError:
         with pytest.raises(FanOutFailed, match=r"failed: b \(not_ready\)"):
             await start(fan_out(a_request()))
 
-    async def test_a_refusal_by_some_arms_is_a_cause(self, start: Start) -> None:
+    async def test_a_refusal_beside_failures_is_a_cause(self, start: Start) -> None:
         refusing = arm("a", failing(InvalidInput("no", "$.data[0]")))
         failed = arm("b", failing(ModelFailed("b")))
 
-        for arms in ((refusing, failed), (refusing, arm("c", 0.5))):
-            with pytest.raises(FanOutFailed) as raised:
-                await start(a_fan_out(*arms, policy="all")(a_request()))
-            assert isinstance(raised.value.causes["a"], InvalidInput)
+        with pytest.raises(FanOutFailed) as raised:
+            await start(a_fan_out(refusing, failed, policy="all")(a_request()))
+        assert isinstance(raised.value.causes["a"], InvalidInput)
+
+    async def test_a_refusal_by_all_that_fail_is_the_callers_mistake(self, start: Start) -> None:
+        arms = (
+            arm("a", 0.5),
+            arm("b", failing(InvalidInput("no", "$.data[1]"))),
+            arm("c", failing(InvalidInput("nor this", "$.data[2]"))),
+        )
+        with pytest.raises(InvalidInput, match="no") as raised:
+            await start(a_fan_out(*arms, policy="all")(a_request()))
+        assert raised.value.path == "$.data[1]"
+        assert hops(raised.value)[0] == "fan_out"
+
+        answer = await start(a_fan_out(*arms)(a_request()))
+        assert isinstance(answer.arms["b"], InvalidInput)
 
     async def test_a_fault_of_ours_is_raised_once_all_have_ended(self, start: Start) -> None:
         fault, held = ValueError("a fault"), Held()
@@ -1043,7 +1056,7 @@ def expected_failure(required: int, fates: Sequence[str]) -> type[ServingError] 
     failures = [fate for fate in fates if fate != "answers"]
     if answered >= required:
         return None
-    if not answered and set(failures) == {"refuses"}:
+    if set(failures) == {"refuses"}:
         return InvalidInput
     return FanOutTimedOut if set(failures) == {"late"} else FanOutFailed
 

@@ -11,7 +11,7 @@ On inner error: passes the branch's error through; no other branch is asked.
 On deadline and cancellation: passes both through. At the end of a branch's own time-out what runs
 below is cancelled and `DeadlineExceeded` raised.
 
-Hop: `condition:when[0]` or `condition:otherwise`; an error's trail has it as well.
+Hop: `condition:when[0]` or `condition:otherwise`, of errors as well; rows that part: `:refused`.
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ def is_passed(rule: Rule, request: InferenceRequest, wall_s: float) -> bool:
     """Tell whether a request passes a rule; arguments and errors are those of `chosen`."""
     match rule:
         case Fields():
-            given = request.fields.get
-            return all(passes(one, given(name)) for name, one in rule.criteria.items())
+            return all(passes(one, request.fields.get(name)) for name, one in rule.criteria.items())
         case Column():
             return any(_all_within(rule, rows) for rows in request.tensors.values())
         case Hours():
@@ -128,14 +127,15 @@ class Condition:
         Raises:
             InvalidInput: the request's rows do not go one way.
         """
-        started_s, wall_s = self._clock.now_s(), self._clock.wall_s()
-        branch = self._branches[chosen(self._rules, request, wall_s)]
+        name, started_s, wall_s = "refused", self._clock.now_s(), self._clock.wall_s()
         try:
+            branch = self._branches[chosen(self._rules, request, wall_s)]
+            name = branch.name
             response = await self._ask(branch, request, started_s)
         except ServingError as error:
-            error.trail = (self._hop(branch, started_s), *error.trail)
+            error.trail = (self._hop(name, started_s), *error.trail)
             raise
-        return response.behind(self._hop(branch, started_s))
+        return response.behind(self._hop(name, started_s))
 
     async def _ask(
         self, branch: Branch, request: InferenceRequest, now_s: float
@@ -146,5 +146,5 @@ class Condition:
         answering = branch.predictor(request.due(deadline_s))
         return await within(deadline_s, answering, clock=self._clock, name=branch.place)
 
-    def _hop(self, branch: Branch, started_s: float) -> Hop:
-        return Hop(f"condition:{branch.name}", started_s, self._clock.now_s() - started_s)
+    def _hop(self, name: str, started_s: float) -> Hop:
+        return Hop(f"condition:{name}", started_s, self._clock.now_s() - started_s)

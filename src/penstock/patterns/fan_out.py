@@ -9,8 +9,8 @@ model, ensembles. An arm is `on` (answered), `observe` (called in the background
 never answered) or `off` (never called, not built).
 
 On inner error: the arm's entry becomes its error and the others are answered, as long as the policy
-(all, any, a quorum of N) is met; else `FanOutFailed` with every cause. If every arm refuses the
-request itself, or sheds it, the first of these is raised.
+(all, any, a quorum of N) is met; else `FanOutFailed` with every cause. If all arms that fail refuse
+the request itself, or if every arm sheds it, the first of these is raised.
 
 On deadline and cancellation: there is one deadline for the whole, a little of it kept for
 combining, and an arm's own time-out within it. A late arm is cancelled and counts as failed.
@@ -104,7 +104,7 @@ def policy_failure(
     failures = list(causes.values())
     refused = all(isinstance(cause, RequestError) for cause in failures)
     shed = all(isinstance(cause, Unavailable) for cause in failures)
-    if not answered and (refused or shed):
+    if refused or (shed and not answered):
         return failures[0]
     late = all(isinstance(cause, DeadlineExceeded | FanOutTimedOut) for cause in failures)
     return (FanOutTimedOut if late else FanOutFailed)(policy, answered, causes)
