@@ -198,7 +198,7 @@ FITTING: Final[list[tuple[str, Any]]] = [
     ("float16", np.array([[0.1, 65504.0]])),
     ("float64", np.array([[0.1, 3.4e38]], dtype=np.float32)),
     ("int64", np.array([[3.0, -4.0]])),
-    ("int64", np.array([[2.0**62, -(2.0**63)]])),
+    ("int64", np.array([[2.0**53 - 1, 1 - 2.0**53]])),
     ("int8", np.array([[-128, 127]])),
     ("uint64", np.array([[0, 2**63 - 1]])),
     ("int64", np.array([[0, 2**63 - 1]], dtype=np.uint64)),

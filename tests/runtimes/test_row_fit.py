@@ -50,6 +50,19 @@ def test_another_datatype_is_changed_where_nothing_is_lost() -> None:
     assert fit(np.array([[7.0]]), whole).tolist() == [[7]]
 
 
+def test_whole_numbers_that_have_lost_digits_are_refused() -> None:
+    """2**53 + 1 has no float64: where rows are read as that, 2**53 may have been either."""
+    whole = TensorSpec("x", "int64", (-1, 1))
+    for exact in (2**53 - 1, 1 - 2**53):
+        assert fit(np.array([[float(exact)]]), whole).tolist() == [[exact]]
+    assert fit(np.array([[2**62]]), TensorSpec("x", "uint64", (-1, 1))).tolist() == [[2**62]]
+    for beyond in (2.0**53, -(2.0**53), 1e18):
+        with pytest.raises(InvalidInput, match="whole numbers beyond 9007199254740991") as raised:
+            fit(np.array([[beyond]]), whole)
+        assert raised.value.path == "$.data"
+    assert fit(np.array([[1e18]]), TensorSpec("x", "float32", (-1, 1))).dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("rows", "datatype", "wrong"),
     [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
 from penstock.core.errors import InvalidInput
 from penstock.core.predictor import TensorSpec
 from penstock.core.values import Array, InferenceRequest
+
+EXACT: Final = 2**53 - 1
+"""Up to here, and down to its negative, each whole number of a float64 is the one that was sent."""
 
 
 @final
@@ -63,4 +66,8 @@ class RowFit:
             raise InvalidInput(
                 f"values do not fit {dtype.name}, which {self._called} takes", "$.data"
             )
+        if rows.dtype.kind == "f" and dtype.kind != "f" and (abs(rows) > EXACT).any():
+            beyond = f"whole numbers beyond {EXACT} may have lost digits"
+            read = f"the route reads rows as {rows.dtype.name}, {self._called} takes {dtype.name}"
+            raise InvalidInput(f"{beyond}: {read}", "$.data")
         return cast
