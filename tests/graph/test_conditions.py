@@ -12,7 +12,13 @@ from penstock.core.criteria import Hours, Matching, OneOf, Prefix, Within
 from penstock.core.errors import DeadlineExceeded, InvalidInput, ModelFailed, NotReady, SpecError
 from penstock.core.predictor import TensorSpec
 from penstock.core.regex import Regex
-from penstock.core.values import NO_FIELDS, AnswerKind, FieldValue, InferenceResponse
+from penstock.core.values import (
+    NO_FIELDS,
+    AnswerKind,
+    FieldValue,
+    InferenceRequest,
+    InferenceResponse,
+)
 from penstock.graph.arms import input_of
 from penstock.graph.build import AVAILABLE
 from penstock.graph.conditions import rules_of
@@ -245,6 +251,22 @@ def test_a_route_keeps_its_name() -> None:
     assert route.met_by(a_request(fields=TO_RF)).description.sample is not None
     plain = Route("b", built("a: svc"), None)
     assert plain.met_by(a_request()) is plain
+
+
+async def test_the_sample_of_a_branch_is_predicted_by_that_branch() -> None:
+    route = "{condition: {when: [{column: 0, above: 0, use: rf}, %s], otherwise: svc}}"
+    made = graph(f"a: {route % '{header: {x: wide}, use: wide}'}")
+    serving, sampling = made.builder.route("a"), made.builder.sampling().route("a")
+    for node, hop in ((serving, "when[0]"), (sampling, "otherwise")):
+        assert hops(await node.predictor(a_request(IRIS)))[0] == f"condition:{hop}"
+        assert node.met_by(a_head()).description.name == "svc"
+    row = (1.0, 2.0, 3.0, 4.0, 5.0)
+    answer = await sampling.predictor(a_request(row, fields={"header:x": "wide"}))
+    assert hops(answer)[0] == "condition:when[1]"
+
+
+def a_head() -> InferenceRequest:
+    return structs.replace(a_request(), tensors={})
 
 
 def test_rows_that_part_meet_no_branch() -> None:

@@ -100,7 +100,8 @@ class Builder:
     def sampling(self) -> Builder:
         """Return a builder of the same routes to predict samples with.
 
-        None is switched off there, nothing is counted, copied or recorded.
+        None is switched off there, nothing is counted, copied or recorded. The sample of a branch
+        meets that branch: a condition there does not look at its rows.
         """
         spec = msgspec.structs.replace(self._spec, states={})
         tools = Tools(self._tools.clock, self._tools.background, None, Measures(), live=False)
@@ -243,8 +244,8 @@ class Builder:
     def _condition(self, target: tree.Condition) -> Node:
         nodes = {name: self._node(use) for name, use in branches(target).items()}
         depth = _deeper(target.place, list(nodes.values()))
-        clock = self._tools.clock
-        return condition_node(target, nodes, wrap=self._wrap, clock=clock, depth=depth)
+        clock, live = self._tools.clock, self._tools.live
+        return condition_node(target, nodes, wrap=self._wrap, clock=clock, depth=depth, live=live)
 
     def _fan_out(self, target: tree.FanOut) -> Node:
         nodes = {

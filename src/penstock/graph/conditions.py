@@ -76,7 +76,13 @@ def _within(test: tree.Match | tree.When) -> Within:
 
 
 def condition_node(
-    target: tree.Condition, nodes: Mapping[str, Node], *, wrap: Wrap, clock: Clock, depth: int
+    target: tree.Condition,
+    nodes: Mapping[str, Node],
+    *,
+    wrap: Wrap,
+    clock: Clock,
+    depth: int,
+    live: bool = True,
 ) -> Node:
     """Return the node of a condition.
 
@@ -86,6 +92,8 @@ def condition_node(
         wrap: puts around the branches what nodes have in common.
         clock: tells the time, also of the day.
         depth: of the whole.
+        live: False to predict samples: then the branch goes by the head of the request alone, as it
+            does where the sample is looked up.
 
     Raises:
         SpecError: the branches do not take the same kind of rows.
@@ -98,13 +106,15 @@ def condition_node(
     def choose(request: InferenceRequest) -> Node:
         return ways[chosen(rules, request, clock.wall_s())].met_by(request)
 
-    timeouts_s = [*(rule.timeout_s for rule in target.when), None]
+    *ruled, rest = _branches(target, met)
+    asked = [
+        (rule, branch)
+        for rule, branch in zip(rules, ruled, strict=True)
+        if live or not isinstance(rule, Column)
+    ]
     condition = Condition(
-        rules=rules,
-        branches=[
-            Branch(name=name, predictor=node.predictor, place=at[name], timeout_s=timeout_s)
-            for (name, node), timeout_s in zip(met.items(), timeouts_s, strict=True)
-        ],
+        rules=[rule for rule, _ in asked],
+        branches=[*(branch for _, branch in asked), rest],
         clock=clock,
     )
     healths = {name: node.health for name, node in met.items()}
@@ -116,6 +126,15 @@ def condition_node(
         depth,
         choose=choose,
     )
+
+
+def _branches(target: tree.Condition, nodes: Mapping[str, Node]) -> list[Branch]:
+    at = places(target)
+    timeouts_s = [*(rule.timeout_s for rule in target.when), None]
+    return [
+        Branch(name=name, predictor=node.predictor, place=at[name], timeout_s=timeout_s)
+        for (name, node), timeout_s in zip(nodes.items(), timeouts_s, strict=True)
+    ]
 
 
 def _refuse_unlike_rows(branches: Mapping[str, Description], at: Mapping[str, str]) -> None:

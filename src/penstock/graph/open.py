@@ -202,13 +202,12 @@ def _own(node: Node) -> dict[str, Any]:
 
 
 async def _sample_answer(name: str, node: Node, clock: Clock) -> InferenceResponse | None:
-    sample = node.description.sample
+    head = InferenceRequest("sample", name, {}, clock.now_s() + SAMPLE_TIMEOUT_S, seed=0)
+    sample = node.met_by(head).description.sample
     if sample is None:
         return None
-    deadline_s = clock.now_s() + SAMPLE_TIMEOUT_S
-    request = InferenceRequest("sample", name, {"sample": sample}, deadline_s, seed=0)
     try:
-        return await node.predictor(request)
+        return await node.predictor(msgspec.structs.replace(head, tensors={"sample": sample}))
     except ServingError as error:
         raise SpecError((f"routes.{name}: fails on its own sample: {error.message}",)) from error
 
