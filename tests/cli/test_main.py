@@ -212,7 +212,15 @@ class TestExplain:
         spec = chosen(tmp_path)
         spec.write_text(spec.read_text().replace("22:00", "noon"))
         assert main(["explain", str(spec), "--request", "{}"]) == 1
-        assert "two different times of day are needed here" in capsys.readouterr().err
+        assert "noon is no time of day" in capsys.readouterr().err
+
+    def test_a_body_with_keys_that_the_route_does_not_read(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["explain", str(chosen(tmp_path)), "--request", '{"body": {"x": 1}}']) == 0
+        assert capsys.readouterr().out == (
+            'a (default)\n└─ the server refuses it (422): a reads no "x" in the body\n'
+        )
 
 
 def chosen(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.core.errors import InvalidInput, SpecError
 from penstock.core.rendezvous import choose, draw, odds_of, seed_key
-from penstock.graph.ways import asked, deciding
+from penstock.graph.ways import asked, deciding, unread
 from penstock.spec import tree
 from penstock.spec.explain import Way
 from tests.graph.fakes import a_spec
@@ -52,6 +52,7 @@ def way(rules: str, request: str) -> Way:
             False,
             "field age below 3; it is 3.5",
         ),
+        ("header: {x: ''}", '{"headers": {"x": ""}}', True, 'header x is ""; it is ""'),
         ("field: {age: 3}", '{"body": {"age": null}}', False, "field age is 3; it is null"),
         (
             "column: 1, above: 3",
@@ -181,7 +182,25 @@ def test_an_experiment_has_its_own_name() -> None:
 
 def test_no_more_of_a_value_is_looked_at_than_the_gateway_does() -> None:
     found = asked(f'{{"headers": {{"x": "{"a" * 300}"}}}}', 0.0)
-    assert found.request.fields == {"header:x": "a" * 256}
+    assert found.request.fields == {"header:x": "a" * 257}
+    found = asked('{"headers": {"x": " a\\t"}, "query": {"x": " a"}}', 0.0)
+    assert found.request.fields == {"header:x": "a", "query:x": " a"}
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ('{"data": [[1]], "b": 1}', ""),
+        (
+            '{"age": 1, "data": [[1]], "name": "x", "b": null}',
+            'the server refuses it (422): a reads no "age" or "name" in the body',
+        ),
+    ],
+)
+def test_keys_of_the_body_that_a_route_does_not_read(body: str, why: str) -> None:
+    routes = "a: b\nb: {condition: {when: [{field: {b: 1}, use: svc}], otherwise: svc}}"
+    spec = a_spec(routes, ["svc"])
+    assert unread(asked(f'{{"headers": {{"x": ""}}, "body": {body}}}', 0.0), spec)("a") == why
 
 
 @pytest.mark.parametrize(
@@ -191,6 +210,12 @@ def test_no_more_of_a_value_is_looked_at_than_the_gateway_does() -> None:
         ('{"header": {}}', "unknown field `header`"),
         ('{"headers": {"x": 1}}', "Expected `str`, got `int`"),
         ('{"body": {"ages": [[1]]}}', "ages of the body is a list; only data may be one"),
+        ('{"body": {"data": 5}}', "data is the rows: a list of lists of numbers"),
+        ('{"body": {"data": "x"}}', "data is the rows: a list of lists of numbers"),
+        ('{"body": {"age": 9223372036854775808}}', "Expected `int` <= 9223372036854775807"),
+        ('{"headers": {"x": "1", "X": "2"}}', '--request: the header "X" is told twice'),
+        ('{"query": {"x": "1", "x": "2"}}', '--request: "x" is told twice'),
+        ("[" * 100_000, "--request is not understood"),
         ('{"time": "25:00"}', '"25:00" is no time of day; write it as 22:30'),
         ('{"headers": {"x-penstock-seed": "7"}}', 'the seed is no 16 hexadecimal digits: "7"'),
         ('{"headers": {"x-penstock-seed": "ü"}}', "the seed is no 16 hexadecimal digits"),

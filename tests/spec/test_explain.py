@@ -8,6 +8,8 @@ from penstock.core.errors import SpecError
 from penstock.spec.explain import MOST_FOLLOWED, Way, explain
 from penstock.spec.tree import (
     Condition,
+    FanOut,
+    FanOutArm,
     Match,
     Model,
     Pipeline,
@@ -103,6 +105,42 @@ def test_routes_are_followed_and_each_once() -> None:
     circle = Spec(models={}, routes={"a": Reference(name="b"), "b": Reference(name="a")})
     text = explain(circle, "a", decide=lambda _: Way((), ()))
     assert text == "a\n└─ b (route)\n   └─ a (route)"
+
+
+def test_a_route_that_two_arms_lead_to_is_drawn_below_both() -> None:
+    arms = {name: FanOutArm(use=Reference(name="a")) for name in "xy"}
+    spec = Spec(models=SPEC.models, routes={**SPEC.routes, "f": FanOut(arms=arms)})
+    text = explain(spec, "f", decide=lambda _: Way((), ()))
+    assert text.splitlines()[1:] == [
+        "└─ fan_out",
+        "   ├─ x",
+        "   │  └─ a (route)",
+        "   │     └─ svc (svc.onnx)",
+        "   └─ y",
+        "      └─ a (route)",
+        "         └─ svc (svc.onnx)",
+    ]
+
+
+def test_routes_that_lead_to_the_next_by_two_ways_are_followed_some_of_the_way() -> None:
+    """There are 2 to the 40 ways to the end."""
+    routes = {
+        f"r{index}": FanOut(
+            arms={name: FanOutArm(use=Reference(name=f"r{index + 1}")) for name in "xy"}
+        )
+        for index in range(40)
+    }
+    text = explain(Spec(models={}, routes=routes), "r0", decide=lambda _: Way((), ()))
+    assert text.count("└─ fan_out") == MOST_FOLLOWED
+
+
+def test_a_route_that_refuses_the_request_says_so_in_place_of_its_way() -> None:
+    text = explain(
+        CHOSEN, "c", decide=lambda _: Way((), ()), refused=lambda route: f"{route} refuses it"
+    )
+    assert text == "c\n└─ c refuses it"
+    text = explain(CHOSEN, "a", decide=lambda _: Way((), ()), refused=lambda _: "")
+    assert text == "a  state off\n└─ svc (svc.onnx)"
 
 
 def test_a_split_shows_the_arm_that_is_taken_or_all_that_may_be() -> None:

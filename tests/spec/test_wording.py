@@ -21,7 +21,9 @@ from penstock.spec.forms import (
 )
 from penstock.spec.nodes import Scalar, YamlNode
 from penstock.spec.problems import Position
-from penstock.spec.wording import example, expected, said
+from penstock.spec.wording import advice, example, expected, rule_text, said
+
+USE = tree.Reference(name="svc")
 
 
 def node(text: str) -> YamlNode:
@@ -76,3 +78,36 @@ def test_said_names_the_environment() -> None:
 def test_example() -> None:
     assert example("condition") == "condition: {when: ..., otherwise: ...}"
     assert example("retry") == "retry: {}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (
+            tree.When(use=USE, header={"x": tree.Match(exact=""), "y": tree.Match(prefix="a")}),
+            'header x is "" and header y prefix a',
+        ),
+        (tree.When(use=USE, query={"x": tree.Match(one_of=("", 1))}), 'query x one_of ["", 1]'),
+        (tree.When(use=USE, column=1, between=(0.5, 2.0)), "column 1 between [0.5, 2]"),
+        (
+            tree.When(use=USE, time=tree.Match(between=("22:00", "06:00"))),
+            "time between [22:00, 06:00]",
+        ),
+    ],
+)
+def test_a_rule(rule: tree.When, text: str) -> None:
+    assert rule_text(rule) == text
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "hint"),
+    [
+        (Word({"on": 1, "off": 0}), "of", 'did you mean "off"?'),
+        (Choice((Text(), Number(whole=False))), "true", 'write "true"'),
+        (Choice((Number(whole=True), Word({"on": 1}))), "true", ""),
+        (Choice((Text(), Number(whole=False))), "[1]", ""),
+        (Number(whole=False), "true", ""),
+    ],
+)
+def test_advice(form: Form, text: str, hint: str) -> None:
+    assert advice(form, node(text)) == hint

@@ -39,12 +39,13 @@ def explain(
         print(tree_text.explain(tree, route))
         return 0
     from penstock.gateway.serving import read_served  # the tree alone needs neither of them
-    from penstock.graph.ways import asked, deciding
+    from penstock.graph.ways import asked, deciding, unread
 
     tree = read_served(Path(spec), environment).spec
     _refuse_unknown(spec, tree, route)
-    way = deciding(asked(request, (clock or SystemClock()).wall_s()), tree)
-    print(tree_text.explain(tree, route, decide=way))
+    of = asked(request, (clock or SystemClock()).wall_s())
+    way, refused = deciding(of, tree), unread(of, tree)
+    print(tree_text.explain(tree, route, decide=way, refused=refused))
     return 0
 
 

@@ -50,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
         "--request",
         metavar="JSON",
         help="say which way this request would go, and why, without sending it: an object of"
-        " headers, query, body (with data) and time (of the day in UTC, such as 22:30)",
+        " headers, query, body (with data) and time (of the day in UTC, such as 22:30); bounds are"
+        " compared as written, while the server rounds those of a column to the model's type",
     )
 
     add_operating_verbs(verbs)

@@ -6,9 +6,10 @@ what is told of the request.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from typing import Final, assert_never
+from typing import Annotated, Any, Final, TypeAlias, assert_never
 
 import msgspec
 from msgspec import Struct
@@ -23,15 +24,21 @@ from penstock.graph.conditions import rules_of
 from penstock.graph.splits import odds_for, sticky_of
 from penstock.patterns.condition import is_passed
 from penstock.patterns.split import chosen
-from penstock.spec.conditions import OTHERWISE, seconds_of_day
+from penstock.spec.conditions import INPUT, OTHERWISE, seconds_of_day
 from penstock.spec.experiments import experiments
-from penstock.spec.explain import Chooser, Decide, Way, rule_text
-from penstock.spec.fields import normal_name
-from penstock.spec.problems import item, quoted
+from penstock.spec.explain import Chooser, Decide, Refused, Way
+from penstock.spec.fields import normal_name, request_fields
+from penstock.spec.problems import item, listed, quoted
 from penstock.spec.tree import Condition, Spec, Split, When
+from penstock.spec.wording import rule_text
 
+ROWS: Final = f"field:{INPUT}"
 SEED: Final = "header:x-penstock-seed"
 EXAMPLE: Final = '{"headers": {"target": "mountain"}}'
+
+
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""As in bodies."""
 
 
 class Told(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +53,7 @@ class Told(Struct, frozen=True, forbid_unknown_fields=True):
 
     headers: Mapping[str, str] = {}
     query: Mapping[str, str] = {}
-    body: Mapping[str, list[list[float]] | str | int | float | bool | None] = {}
+    body: Mapping[str, list[list[float]] | str | Int64 | float | bool | None] = {}
     time: str | None = None
 
 
@@ -72,21 +79,27 @@ def asked(text: str, wall_s: float) -> Asked:
         wall_s: now, where the text does not say when.
 
     Raises:
-        SpecError: the text is not understood, or its seed is none.
+        SpecError: the text is not understood, or says something twice, or its seed is none.
         InvalidInput: its rows are not rows.
     """
     try:
         told = msgspec.json.decode(text, type=Told)
-    except (msgspec.DecodeError, UnicodeError) as error:
+        json.loads(text, object_pairs_hook=_each_once)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise SpecError((f"--request is not understood: {error}; write {EXAMPLE}",)) from error
     fields: dict[str, FieldValue] = {}
     tensors: Tensors = {}
     for kind, table in (("header", told.headers), ("query", told.query), ("field", told.body)):
         for name, value in table.items():
+            field = normal_name(f"{kind}:{name}")
+            if field == ROWS and not isinstance(value, list):
+                raise SpecError(("--request: data is the rows: a list of lists of numbers",))
+            if field in fields:
+                raise SpecError((f"--request: the {kind} {quoted(name)} is told twice",))
             if not isinstance(value, list):
-                fields[normal_name(f"{kind}:{name}")] = seen(value)
-            elif name == "data":
-                tensors = {"data": RowReader(ANY_ROWS).read(value)}
+                fields[field] = seen(_as_sent(kind, value))
+            elif field == ROWS:
+                tensors = {INPUT: RowReader(ANY_ROWS).read(value)}
             else:
                 raise SpecError((f"--request: {name} of the body is a list; only data may be one",))
     if told.time is not None:
@@ -95,6 +108,19 @@ def asked(text: str, wall_s: float) -> Asked:
     seed = 0 if told_seed is None else _seed(str(told_seed))
     request = InferenceRequest("explained", "", tensors, 0.0, seed, fields=fields)
     return Asked(request, wall_s, seeded=told_seed is not None)
+
+
+def _as_sent(kind: str, value: FieldValue) -> FieldValue:
+    """Return a value as the server has it: blanks at the ends of a header are no part of it."""
+    return value.strip(" \t") if kind == "header" and isinstance(value, str) else value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    seen_names = set()
+    for name, _ in pairs:
+        if name in seen_names:
+            raise SpecError((f"--request: {quoted(name)} is told twice",))
+        seen_names.add(name)
 
 
 def _seed(text: str) -> int:
@@ -125,6 +151,21 @@ def deciding(of: Asked, spec: Spec) -> Decide:
                 assert_never(target)
 
     return decide
+
+
+def unread(of: Asked, spec: Spec) -> Refused:
+    """Return what tells of a route why the server refuses the request before any rule is asked."""
+    given = [field for field in of.request.fields if field.startswith("field:")]
+
+    def refused(route: str) -> str:
+        read = request_fields(spec.routes[route], spec)
+        unread = [field.removeprefix("field:") for field in given if field not in read]
+        if not unread:
+            return ""
+        keys = listed(map(quoted, unread))
+        return f"the server refuses it (422): {route} reads no {keys} in the body"
+
+    return refused
 
 
 def _at_condition(target: Condition, of: Asked) -> Way:

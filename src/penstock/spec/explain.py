@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Final, TypeAlias, assert_never
 
@@ -12,7 +12,6 @@ from msgspec.structs import FieldInfo, fields
 from penstock.core.errors import SpecError
 from penstock.spec.conditions import OTHERWISE
 from penstock.spec.problems import item, quoted
-from penstock.spec.rules import TESTS
 from penstock.spec.tree import (
     Breaker,
     Condition,
@@ -20,11 +19,9 @@ from penstock.spec.tree import (
     Expression,
     FanOut,
     Layer,
-    Match,
     Mirror,
     Pipeline,
     PredictionLog,
-    Quorum,
     RateLimit,
     Reference,
     Retry,
@@ -38,24 +35,14 @@ from penstock.spec.tree import (
     When,
 )
 from penstock.spec.walk import arms
+from penstock.spec.wording import rule_text, value_text
 
 NO_OPTIONS: Final = frozenset(
-    {
-        "place",
-        "arms",
-        "use",
-        "when",
-        "now",
-        "later",
-        "otherwise",
-        "outlier",
-        "shadow",
-    }
+    ("place", "arms", "use", "when", "now", "later", "otherwise", "outlier", "shadow")
 )
 
-
 MOST_FOLLOWED: Final = 64
-"""How many routes are followed one into the other."""
+"""How many routes are followed in all, one into the other and side by side."""
 
 
 class Way(Struct, frozen=True):
@@ -77,12 +64,22 @@ Decide: TypeAlias = Callable[[Chooser], Way]
 """Tells the way of one request at what chooses."""
 
 
+Refused: TypeAlias = Callable[[str], str]
+"""Says of a route why its server refuses the request whatever is chosen; nothing if it does not."""
+
+
 class _Line(Struct, frozen=True):
     text: str
     below: tuple[_Line, ...] = ()
 
 
-def explain(spec: Spec, route: str | None = None, *, decide: Decide | None = None) -> str:
+def explain(
+    spec: Spec,
+    route: str | None = None,
+    *,
+    decide: Decide | None = None,
+    refused: Refused | None = None,
+) -> str:
     """Return the graph of every route, or of one, as lines of text.
 
     A line stands for a layer, an arm or a target, with those of its options that are not the
@@ -93,6 +90,7 @@ def explain(spec: Spec, route: str | None = None, *, decide: Decide | None = Non
         route: only this one.
         decide: draws the way of one request instead: of what chooses the branch that it takes, and
             other routes are followed.
+        refused: says in place of a route's way why it refuses the request.
 
     Raises:
         SpecError: there is no such route.
@@ -100,7 +98,8 @@ def explain(spec: Spec, route: str | None = None, *, decide: Decide | None = Non
     if route is not None and route not in spec.routes:
         raise SpecError((f"there is no route {quoted(route)}",))
     names = spec.routes if route is None else [route]
-    return "\n".join("\n".join(_drawn(_Drawing(spec, decide).route(name))) for name in names)
+    lines = (_Drawing(spec, decide, refused).route(name) for name in names)
+    return "\n".join("\n".join(_drawn(line)) for line in lines)
 
 
 def _drawn(line: _Line) -> Iterator[str]:
@@ -113,19 +112,26 @@ def _drawn(line: _Line) -> Iterator[str]:
 
 
 class _Drawing:
-    def __init__(self, spec: Spec, decide: Decide | None) -> None:
+    def __init__(self, spec: Spec, decide: Decide | None, refused: Refused | None) -> None:
         self._spec = spec
         self._decide = decide
-        self._followed: set[str] = set()
+        self._refused = refused
+        self._within: list[str] = []
+        self._followed = 0
 
     def route(self, name: str) -> _Line:
         """Return a route's line."""
         mark = " (default)" if name == self._spec.default else ""
-        return _Line(f"{name}{mark}{self._state(name)}", (self._below(name),))
+        refusal = "" if self._refused is None else self._refused(name)
+        below = _Line(refusal) if refusal else self._below(name)
+        return _Line(f"{name}{mark}{self._state(name)}", (below,))
 
     def _below(self, name: str) -> _Line:
-        self._followed.add(name)
-        return self._expression(self._spec.routes[name])
+        self._followed += 1
+        self._within.append(name)
+        line = self._expression(self._spec.routes[name])
+        self._within.pop()
+        return line
 
     def _state(self, name: str) -> str:
         state = self._spec.states.get(name, State.ON)
@@ -200,7 +206,7 @@ class _Drawing:
         if self._decide is None or name not in self._spec.routes:
             return _Line(line)
         line += self._state(name)
-        if name in self._followed or len(self._followed) >= MOST_FOLLOWED:
+        if name in self._within or self._followed >= MOST_FOLLOWED:
             return _Line(line)
         return _Line(line, (self._below(name),))
 
@@ -235,32 +241,8 @@ def _named(name: str, spec: Spec) -> str:
     return f"{name} ({next(filter(None, where), 'nowhere')})"
 
 
-def rule_text(rule: When) -> str:
-    """Return what a rule looks at and its test: `header target is mountain`."""
-    tables = {"header": rule.header, "query": rule.query, "field": rule.field}
-    said = [
-        f"{kind} {name} {_test(test)}"
-        for kind, table in tables.items()
-        for name, test in (table or {}).items()
-    ]
-    if rule.column is not None:
-        said.append(f"column {rule.column} {_test(rule)}")
-    if rule.time is not None:
-        said.append(f"time {_test(rule.time)}")
-    return " and ".join(said)
-
-
-def _test(test: Match | When) -> str:
-    given = [
-        f"{'is' if name == 'exact' else name} {_said(value)}"
-        for name in TESTS
-        if (value := getattr(test, name, None)) is not None
-    ]
-    return " and ".join(given)
-
-
 def _within(rule: When) -> str:
-    return "" if rule.timeout_s is None else f"  timeout_s {_said(rule.timeout_s)}"
+    return "" if rule.timeout_s is None else f"  timeout_s {value_text(rule.timeout_s)}"
 
 
 def _tag(node: Struct) -> str:
@@ -270,7 +252,7 @@ def _tag(node: Struct) -> str:
 def _options(node: Struct) -> str:
     """Return the options that are not the default, predictors left out."""
     given = [
-        f"{info.encode_name} {_said(value)}"
+        f"{info.encode_name} {value_text(value)}"
         for info in fields(node)
         if info.name not in NO_OPTIONS and not _is_default(value := getattr(node, info.name), info)
     ]
@@ -281,17 +263,3 @@ def _is_default(value: object, info: FieldInfo) -> bool:
     if info.default_factory is not NODEFAULT:
         return bool(value == info.default_factory())
     return bool(value == info.default)
-
-
-def _said(value: object) -> str:
-    match value:
-        case float():
-            return f"{value:.15g}"
-        case Quorum():
-            return f"quorum: {value.arms}"
-        case tuple():
-            return f"[{', '.join(map(_said, value))}]"
-        case Mapping():
-            return f"{{{', '.join(f'{key}: {_said(one)}' for key, one in value.items())}}}"
-        case _:
-            return str(value)

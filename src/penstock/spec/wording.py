@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import assert_never
 
@@ -26,7 +26,9 @@ from penstock.spec.forms import (
     keys,
 )
 from penstock.spec.nodes import Scalar, Sequence, Table, YamlNode
-from penstock.spec.problems import listed, quoted
+from penstock.spec.problems import listed, meant, quoted
+from penstock.spec.rules import TESTS
+from penstock.spec.tree import Match, Quorum, When
 
 
 def expected(form: Form) -> str:
@@ -96,9 +98,62 @@ def said(node: YamlNode) -> str:
     return f"{what} (from {origin})" if origin else what
 
 
+def advice(form: Form, node: YamlNode) -> str:
+    """Return a hint at what may be meant by a node that is not of the form, or nothing."""
+    if not isinstance(node, Scalar):
+        return ""
+    if isinstance(form, Word):
+        return meant(node.text, form.words)
+    if isinstance(form, Choice) and isinstance(node.value, bool):
+        is_text = any(isinstance(option, Text) for option in form.options)
+        return f"write {quoted(node.text)}" if is_text else ""
+    return ""
+
+
 def example(pattern: str) -> str:
     """Return how a pattern is written, with the keys it must have."""
     needed = [
         f"{key.name}: ..." for key in keys({**LAYERS, **TARGETS}[pattern]).values() if key.required
     ]
     return f"{pattern}: {{{', '.join(needed)}}}"
+
+
+def rule_text(rule: When) -> str:
+    """Return what a rule looks at and its test: `header target is mountain`."""
+    tables = {"header": rule.header, "query": rule.query, "field": rule.field}
+    said = [
+        f"{kind} {name} {_test(test)}"
+        for kind, table in tables.items()
+        for name, test in (table or {}).items()
+    ]
+    if rule.column is not None:
+        said.append(f"column {rule.column} {_test(rule)}")
+    if rule.time is not None:
+        said.append(f"time {_test(rule.time)}")
+    return " and ".join(said)
+
+
+def _test(test: Match | When) -> str:
+    given = [
+        f"{'is' if name == 'exact' else name} {value_text(value)}"
+        for name in TESTS
+        if (value := getattr(test, name, None)) is not None
+    ]
+    return " and ".join(given)
+
+
+def value_text(value: object) -> str:
+    """Return a value of a spec as a line of `penstock explain` has it."""
+    match value:
+        case float():
+            return f"{value:.15g}"
+        case "":
+            return '""'
+        case Quorum():
+            return f"quorum: {value.arms}"
+        case tuple():
+            return f"[{', '.join(map(value_text, value))}]"
+        case Mapping():
+            return f"{{{', '.join(f'{key}: {value_text(one)}' for key, one in value.items())}}}"
+        case _:
+            return str(value)
