@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from penstock.spec.check import examine
-from penstock.spec.conditions import branches, hours_of, places
+from penstock.spec.conditions import HOURS, branches, hours_of, places
 from penstock.spec.forms import LAYERS, TARGETS
+from penstock.spec.problems import Problem
 from penstock.spec.read import read_text
 from penstock.spec.tree import Condition, Match, Reference, When
 
@@ -40,6 +41,69 @@ def test_hours(between: tuple[float | str, float | str], hours: tuple[int, int] 
 
 def test_hours_of_another_test() -> None:
     assert hours_of(Match(exact="22:00")) is None
+
+
+@pytest.mark.parametrize(
+    ("between", "said"),
+    [
+        ("[9:00, 17:00]", ["between[0]: 9:00 is no time of day; write 09:00"]),
+        ("[09:00, 17]", ["between[1]: 17 is no time of day; write 17:00"]),
+        (
+            "[24:00, 6:5]",
+            [
+                "between[0]: 24:00 is the end of a day, so no hours begin then; write 00:00",
+                "between[1]: 6:5 is no time of day; write 06:05",
+            ],
+        ),
+        (
+            "[noon, 24:30]",
+            [
+                f"between[0]: noon is no time of day; {HOURS}",
+                f"between[1]: 24:30 is no time of day; {HOURS}",
+            ],
+        ),
+    ],
+)
+def test_an_end_that_is_no_time_of_day(between: str, said: list[str]) -> None:
+    place = "routes.a.condition.when[0].time."
+    found = problems_of(f"{{time: {{between: {between}}}, use: svc}}")
+    assert [f"{one.path}: {one.sentence}; {one.hint}" for one in found] == [
+        f"{place}{sentence}" for sentence in said
+    ]
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "' a'",
+        "{exact: 'a '}",
+        '{one_of: [b, "a\\tb", "a\\n"]}',
+        "{prefix: ' a'}",
+        '{prefix: "a\\x7f"}',
+    ],
+)
+def test_a_header_that_never_has_such_a_text(test: str) -> None:
+    (problem,) = problems_of(f"{{header: {{x: {test}}}, use: svc}}")
+    assert problem.path == "routes.a.condition.when[0].header.x"
+    assert "no header has the text" in problem.sentence
+    assert problems_of(f"{{query: {{x: {test}}}, use: svc}}") == ()
+
+
+def test_a_header_may_begin_with_what_ends_in_a_blank() -> None:
+    assert problems_of("{header: {x: {prefix: 'Bearer '}, y: '', z: \"a\\tb\"}, use: svc}") == ()
+
+
+@pytest.mark.parametrize("name", ["''", "'a\"b'", "'a\\b'", '"a\\nb"', '"\\ud800"'])
+def test_a_key_that_no_body_can_have(name: str) -> None:
+    (problem,) = problems_of(f"{{field: {{{name}: 1}}, use: svc}}")
+    assert "cannot be a key here" in problem.sentence
+
+
+def problems_of(rule: str) -> tuple[Problem, ...]:
+    condition = f"{{condition: {{when: [{rule}], otherwise: svc}}}}"
+    text = f"models: {{svc: {{path: a.onnx}}}}\nroutes: {{a: {condition}}}\n"
+    available = frozenset({*LAYERS, *TARGETS})
+    return examine(read_text(text, {}), reserved=frozenset(), available=available)[1]
 
 
 def warnings(*rules: str) -> list[str]:

@@ -83,6 +83,10 @@ def test_a_field_that_requests_can_have(field: str) -> None:
         ("header:é", '"é" is no name of a header'),
         ("header:x\n", '"x\\n" is no name of a header'),
         ("field:data", "data is the input itself"),
+        ("field:", '"" cannot be a key here: no quotes, backslashes, control characters'),
+        ('field:a"', '"a\\"" cannot be a key here: no quotes, backslashes, control characters'),
+        ("field:a\\", '"a\\\\" cannot be a key here: no quotes, backslashes, control characters'),
+        ("field:a\t", '"a\\t" cannot be a key here: no quotes, backslashes, control characters'),
     ],
 )
 def test_a_field_that_no_request_can_have(field: str, why: str) -> None:

@@ -74,6 +74,14 @@ def test_right(route: str) -> None:
             "{split: {arms: {svc: 1}, sticky: header:ü}}",
             ['"ü" is no name of a header'],
         ),
+        (
+            "[{prediction_log: {groups: [header:a, field:data, 'field:a\\b', 'header:a:b']}}, svc]",
+            [
+                "data is the input itself",
+                '"a\\\\b" cannot be a key here: no quotes, backslashes, control characters',
+                '"a:b" is no name of a header',
+            ],
+        ),
     ],
 )
 def test_wrong(route: str, sentences: list[str]) -> None:

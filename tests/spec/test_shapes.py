@@ -212,13 +212,18 @@ def test_lines_up(route: str) -> None:
         ),
         (
             "{condition: {when: [{column: 4, above: 1, use: five}], otherwise: svc}}",
-            "routes.a.condition.when[0].column: the first is 0, and otherwise takes rows of "
-            "4 values",
+            "routes.a.condition.when[0].column: there is no column 4: the first is 0, and "
+            "otherwise takes rows of 4 values",
+        ),
+        (
+            "{condition: {when: [{column: 4, above: 1, use: svc}], otherwise: svc}}",
+            "routes.a.condition.when[0].column: there is no column 4: the first is 0, and "
+            "when[0] takes rows of 4 values",
         ),
         (
             "{condition: {when: [{column: 0, above: 1, use: image}], otherwise: shapeless}}",
-            "routes.a.condition.when[0].column: the first is 0, and when[0] takes rows of "
-            "224x224x3 values",
+            "routes.a.condition.when[0].column: there is no column 0: the first is 0, and "
+            "when[0] takes rows of 224x224x3 values",
         ),
         (
             "[{threshold: {min: 0.5}}, regressor]",

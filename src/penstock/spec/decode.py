@@ -46,8 +46,8 @@ from penstock.spec.problems import (
     quoted,
 )
 from penstock.spec.read import Source, read_spec
-from penstock.spec.rules import broken_rules
-from penstock.spec.wording import example, expected, said
+from penstock.spec.rules import broken_rules, doubts
+from penstock.spec.wording import advice, example, expected, said
 from penstock.spec.written import ABSENT, FAILED, fits, long_form, plain, scalar
 
 
@@ -94,7 +94,8 @@ def salvage(source: Source) -> tuple[tree.Spec | None, tuple[Problem, ...]]:
     decoder = _Decoder(source.lines)
     spec = decoder.value(Record(tree.Spec), source.root, "")
     known = {problem.path for problem in source.problems}
-    found = [problem for problem in decoder.problems if problem.path not in known]
+    told = [*decoder.problems, *decoder.doubts]
+    found = [problem for problem in told if problem.path not in known]
     return (
         spec if isinstance(spec, tree.Spec) else None,
         in_order([*source.problems, *found]),
@@ -104,6 +105,7 @@ def salvage(source: Source) -> tuple[tree.Spec | None, tuple[Problem, ...]]:
 class _Decoder:
     def __init__(self, lines: Lines) -> None:
         self.problems: list[Problem] = []
+        self.doubts: list[Problem] = []
         self._lines = lines
 
     def value(self, form: Form, node: YamlNode, path: str) -> object:
@@ -180,8 +182,10 @@ class _Decoder:
             values["place"] = path
         record = kind(**values)
         if len(self.problems) == before:
-            for key, sentence, hint in broken_rules(record):
+            for key, sentence, hint in broken_rules(record, table):
                 self._error(child(path, key) if key else path, sentence, hint)
+            for key, sentence, hint in doubts(record, table):
+                self.doubts.append(self._lines.warning(child(path, key), sentence, hint))
         return record
 
     def _values(self, kind: type[Struct], table: Table, path: str) -> dict[str, object]:
@@ -280,10 +284,8 @@ class _Decoder:
         self._error(path, f"expected one key, a pattern's name, got {got}", hint)
 
     def _unexpected(self, form: Form, node: YamlNode, path: str, got: str = "") -> object:
-        hint = ""
-        if isinstance(form, Word) and isinstance(node, Scalar):
-            hint = meant(node.text, form.words)
-        self._error(path, f"expected {expected(form)}, got {got or said(node)}", hint)
+        sentence = f"expected {expected(form)}, got {got or said(node)}"
+        self._error(path, sentence, advice(form, node))
         return FAILED
 
     def _error(self, path: str, sentence: str, hint: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
-from penstock.spec.conditions import HEADER, INPUT
+from penstock.spec.conditions import HEADER, wrong_key
 from penstock.spec.problems import quoted
 from penstock.spec.reach import all_below
 from penstock.spec.tree import (
@@ -84,6 +84,4 @@ def wrong_field(field: str) -> str:
     kind, _, name = field.partition(":")
     if kind == "header" and not HEADER.fullmatch(name):
         return f"{quoted(name)} is no name of a header"
-    if kind == "field" and name == INPUT:
-        return f"{INPUT} is the input itself"
-    return ""
+    return wrong_key(name) if kind == "field" else ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, assert_never
 
 from penstock.spec.conditions import check_condition
 from penstock.spec.fields import wrong_field
-from penstock.spec.problems import Lines, Problem, child, listed, meant, quoted
+from penstock.spec.problems import Lines, Problem, child, item, listed, meant, quoted
 from penstock.spec.tree import (
     Aggregate,
     Breaker,
@@ -65,10 +65,19 @@ def check_part(part: Part, spec: Spec, lines: Lines) -> Iterator[Problem]:
         case Mirror():
             if not part.percent:
                 yield lines.warning(child(part.place, "percent"), "0 percent copies nothing")
-        case PredictionLog() | RateLimit() | Timeout() | Retry():
+        case PredictionLog():
+            yield from _fields(child(part.place, "groups"), part.groups, lines)
+        case RateLimit() | Timeout() | Retry():
             pass
         case _:
             assert_never(part)
+
+
+def _fields(path: str, named: Sequence[str], lines: Lines) -> Iterator[Problem]:
+    for index, field in enumerate(named):
+        wrong = wrong_field(field)
+        if wrong:
+            yield lines.error(item(path, index), wrong)
 
 
 def _fan_out(fan_out: FanOut, lines: Lines) -> Iterator[Problem]:

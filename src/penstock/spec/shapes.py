@@ -92,8 +92,10 @@ class _Shapes:
             for name in list(uses)[index:]:
                 rows = shapes.get(name, (-1,))
                 if rule.column is not None and not _has_column(rows, rule.column):
-                    sentence = f"the first is 0, and {name} takes rows of {_values(rows)}"
+                    what = f"there is no column {rule.column}"
+                    sentence = f"{what}: the first is 0, and {name} takes rows of {_values(rows)}"
                     yield self._lines.error(child(rule.place, "column"), sentence)
+                    break
 
     def split(self, split: Split) -> Iterator[Problem]:
         """Yield what does not line up between a split's arms: a caller may meet any of them."""

@@ -100,7 +100,7 @@ def long_form(record: type[Struct], node: YamlNode) -> Table | None:
             return node
         case Scalar() if record is tree.SplitArm:
             return _wrapped("weight", node)
-        case Scalar() if record is tree.Match and node.value is not None:
+        case Scalar() if record is tree.Match and (node.value is not None or node.origin):
             return _wrapped("exact", node)
         case Scalar(value=str(text)) if record is tree.Quorum and (said := QUORUM.fullmatch(text)):
             return _wrapped("quorum", Scalar(resolve(said[1]), said[1], node.position, node.span))
