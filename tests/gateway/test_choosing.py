@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,9 +15,10 @@ from penstock.core.values import InferenceResponse
 from penstock.gateway.gateway import Gateway
 from tests.gateway.asking import Answer, Head, Json, ask, rows
 from tests.gateway.opening import open_gateway
+from tests.gateway.wire import Wire, request
 from tests.support import ManualClock, hops
 
-SPEC: Final = """\
+MODELS: Final = """\
 models:
   flower: {runtime: "gateway_callables:flower", labels: [setosa, versicolor, virginica],
            sample: [[1, 0, 0, 0]], execution: inline}
@@ -25,6 +27,10 @@ models:
   narrow: {runtime: "gateway_callables:price", sample: [[2, 0]], execution: inline}
   rose: {runtime: "gateway_callables:rose", execution: inline}
   far: {url: "127.0.0.1:9"}
+"""
+SPEC: Final = (
+    MODELS
+    + """\
 routes:
   it:
     condition:
@@ -50,12 +56,14 @@ routes:
       otherwise: flower
 states: {rows-only: 'off'}
 """
+)
 
 NOON_S: Final = 86400.0 * 20000 + 12 * 3600
 ONE: Final = [1.0, 0.0, 0.0, 0.0]
 TO_BLOOM: Final[Head] = {"target": "mountain"}
 FLOWER: Final = [0.75, 0.125, 0.125]
 BLOOM: Final = [0.5, 0.25, 0.25]
+RICH: Final = [0.25, 0.25, 0.5]
 
 
 class Opened:
@@ -130,10 +138,28 @@ async def test_a_key_that_no_rule_names_is_refused(it: Opened) -> None:
     assert answer.error["path"] == "$"
 
 
-@pytest.mark.parametrize("field", ["a" * 256, "a" * 256 + "no match", "a" * 100_000])
-async def test_no_more_than_256_characters_are_looked_at(it: Opened, field: str) -> None:
-    answer = await it.post({**rows(ONE), "note": field}, "/it/predict/label")
-    assert answer.json == {"prediction": "note"}
+@pytest.mark.parametrize(
+    ("field", "hop"),
+    [
+        ("a" * 256, "condition:when[5]"),
+        ("a" * 257, "condition:otherwise"),
+        ("a" * 100_000, "condition:otherwise"),
+    ],
+)
+async def test_a_value_of_more_than_256_characters_matches_nothing(
+    it: Opened, field: str, hop: str
+) -> None:
+    assert (await it.post({**rows(ONE), "note": field})).status == 200
+    assert it.trail[0] == hop
+
+
+async def test_blanks_at_the_end_of_a_header_change_nothing(it: Opened) -> None:
+    blank = {"target": b"mountain \t", "x-request-id": b"an-id\t", "x-timeout-ms": b"500 "}
+    wire = Wire(it.gateway)
+    wire.send(request("POST", "/it/predict", json.dumps(rows(ONE)).encode(), blank))
+    answer = await wire.answer()
+    assert answer.json == {"prediction": BLOOM}
+    assert answer.header("x-request-id") == "an-id"
 
 
 async def test_a_column_of_the_input(it: Opened) -> None:
@@ -170,6 +196,18 @@ async def test_within_a_fan_out(it: Opened) -> None:
     }
 
 
+@pytest.mark.parametrize("policy", ["all", "quorum: 2"])
+async def test_rows_that_part_within_a_fan_out_are_the_callers_mistake(policy: str) -> None:
+    fan_out = f"{{fan_out: {{policy: '{policy}', arms: {{a: flower, b: it}}}}}}"
+    condition = "{condition: {when: [{column: 0, above: 1, use: bloom}], otherwise: flower}}"
+    routes = f"routes: {{many: {fan_out}, it: {condition}}}"
+    async with open_gateway(f"{MODELS}{routes}\n") as gateway:
+        parting = rows([1, 0, 0, 0], [2, 0, 0, 0])
+        answer = await ask(gateway, "POST", "/many/predict", parting)
+        assert (answer.status, answer.error["code"]) == (422, "invalid_input")
+        assert answer.error["path"] == "$.data[1]"
+
+
 async def test_only_requests_of_an_unknown_branch_are_not_ready(it: Opened) -> None:
     answer = await it.post(rows(ONE), target="far")
     assert (answer.status, answer.error["code"]) == (503, "not_ready")
@@ -204,6 +242,34 @@ async def test_metadata_is_the_branchs(it: Opened) -> None:
     rose = (await it.get("/it/metadata", b"kind=rose")).json
     assert (rose["data_sample"], rose["prediction_sample"]) == (None, None)
     assert rose["prediction_type"] == "float64"
+
+
+BY_COLUMN: Final = """\
+  it:
+    condition:
+      when:
+        - {column: 0, above: 0, use: bloom}
+        - {header: {x: narrow}, use: narrow}
+      otherwise: rich
+  many: {fan_out: {arms: {first: it, second: flower}}}
+  limited: [{timeout: {timeout_s: 5}}, it]
+"""
+
+
+async def test_the_sample_of_a_branch_is_predicted_by_that_branch() -> None:
+    """Sent like any rows, the sample of `otherwise` would meet the rule on its column."""
+    rich = '  rich: {runtime: "gateway_callables:flower", sample: [[2, 0, 0, 1]]}'
+    async with open_gateway(f"{MODELS}{rich}\nroutes:\n{BY_COLUMN}") as gateway:
+        for route in ("it", "limited"):
+            told = (await ask(gateway, "GET", f"/{route}/metadata")).json
+            assert told["data_sample"] == [[2.0, 0.0, 0.0, 1.0]]
+            assert told["prediction_sample"] == RICH
+            answer = await ask(gateway, "GET", f"/{route}/predict/test")
+            assert answer.json == {"prediction": [0.5, 0.375, 0.125]}  # it is rows like any
+            told = (await ask(gateway, "GET", f"/{route}/metadata", headers={"x": "narrow"})).json
+            assert (told["data_structure"], told["prediction_structure"]) == ("(1,2)", "(1,1)")
+        told = (await ask(gateway, "GET", "/many/metadata")).json
+        assert told["prediction_sample"] == {"first": RICH, "second": RICH}
 
 
 async def test_the_sample_is_the_branchs(it: Opened) -> None:

@@ -58,6 +58,12 @@ def test_a_traceparent_is_taken_as_it_is(text: str) -> None:
     assert traceparent(text.encode()) == text
 
 
+def test_blanks_at_the_end_are_no_part_of_a_value() -> None:
+    assert timeout_ms(b"500 \t") == 500.0
+    assert seed(b"00000000000000ff \t") == 255
+    assert traceparent(f"00-{TRACE}-{SPAN}-01\t".encode()) == f"00-{TRACE}-{SPAN}-01"
+
+
 @pytest.mark.parametrize(
     "text",
     [

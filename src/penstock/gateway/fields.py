@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, final
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
-from penstock.core.criteria import MAX_VALUE_CHARACTERS, seen
+from penstock.core.criteria import seen
 from penstock.core.errors import RequestError
 from penstock.core.values import FieldValue
 from penstock.gateway.exchange import Exchange
+from penstock.gateway.headers import BLANKS
 
 MAX_QUERY_FIELDS: Final = 64
+"""A query may have so many parameters."""
 
 
 @final
@@ -25,35 +27,50 @@ class FieldReader:
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self.body_keys = _of_kind(names, "field")
-        self._headers = _of_kind(names, "header")
-        self._query = _of_kind(names, "query")
+        headers, query = _of_kind(names, "header"), _of_kind(names, "query")
+        self._headers = tuple((name.encode("latin-1"), f"header:{name}") for name in headers)
+        self._query = tuple((_bytes(name), f"query:{name}") for name in query)
 
     def read(
         self, exchange: Exchange, body_fields: Mapping[str, FieldValue]
     ) -> Mapping[str, FieldValue]:
         """Return the named fields that the request has, by the spec's names for them.
 
-        Of a text no more than its first `MAX_VALUE_CHARACTERS` are returned.
+        Of a text no more is returned than patterns see. Of several headers or parameters of the
+        same name the last counts.
 
         Raises:
             RequestError: the query has too many parameters.
         """
         fields = {f"field:{key}": seen(value) for key, value in body_fields.items()}
-        for header in self._headers:
-            value = exchange.headers.get(header.encode("latin-1"))
+        for header, key in self._headers:
+            value = exchange.headers.get(header)
             if value is not None:
-                fields[f"header:{header}"] = value[:MAX_VALUE_CHARACTERS].decode("latin-1")
+                fields[key] = seen(_text(value.strip(BLANKS)))
         if self._query:
             given = _parameters(exchange.query)
-            fields.update({f"query:{key}": seen(given[key]) for key in self._query if key in given})
+            fields.update({key: seen(_text(given[at])) for at, key in self._query if at in given})
         return fields
 
 
-def _parameters(query: bytes) -> dict[str, str]:
+def _parameters(query: bytes) -> dict[bytes, bytes]:
+    pieces = [piece for piece in query.split(b"&") if piece]
+    if len(pieces) > MAX_QUERY_FIELDS:
+        raise RequestError(f"the query has more than {MAX_QUERY_FIELDS} parameters")
+    pairs = (piece.replace(b"+", b" ").partition(b"=") for piece in pieces)
+    return {unquote_to_bytes(name): unquote_to_bytes(value) for name, _, value in pairs}
+
+
+def _text(value: bytes) -> str:
+    """Return a value as text: as UTF-8 where it is that, else in the web's older encoding."""
     try:
-        return dict(parse_qsl(query.decode("latin-1"), max_num_fields=MAX_QUERY_FIELDS))
-    except ValueError as error:
-        raise RequestError(f"the query has more than {MAX_QUERY_FIELDS} parameters") from error
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode(errors="surrogatepass")
 
 
 def _of_kind(names: tuple[str, ...], kind: str) -> tuple[str, ...]:

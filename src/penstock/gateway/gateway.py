@@ -15,6 +15,7 @@ from penstock.gateway.body import ClientGone, linger
 from penstock.gateway.decode import LARGE_BYTES
 from penstock.gateway.exchange import Exchange, Receive, Scope, Send, over_asgi
 from penstock.gateway.fields import FieldReader
+from penstock.gateway.headers import BLANKS
 from penstock.gateway.operations import Operations, serve_operations
 from penstock.gateway.paths import Handler, PathTable
 from penstock.gateway.plain import FaceTools, Lane, PlainRoute
@@ -158,7 +159,7 @@ class Gateway:
         if given is None:
             exchange.request_id = self._new_id()
             return
-        exchange.request_id = given.decode("latin-1")
+        exchange.request_id = given.strip(BLANKS).decode("latin-1")
         if not is_well_formed(exchange.request_id):
             exchange.request_id = self._new_id()
             raise InvalidRequestId("the header x-request-id")

@@ -10,6 +10,9 @@ from penstock.core.ids import seed_of
 
 MAX_TIMEOUT_MS: Final = 86_400_000.0
 
+BLANKS: Final = b" \t"
+"""They are no part of a header's value, and uvicorn's parser leaves those at its end in it."""
+
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
     rb"(?P<more>-[!-~]{0,200})?"
@@ -23,7 +26,7 @@ def timeout_ms(text: bytes) -> float:
         InvalidHeader: not a number of milliseconds above 0 and up to a day.
     """
     try:
-        value = -1.0 if b"_" in text else float(text)
+        value = -1.0 if b"_" in text else float(text)  # it passes over blanks
     except ValueError:
         value = -1.0
     if not 0 < value <= MAX_TIMEOUT_MS:
@@ -37,7 +40,7 @@ def seed(text: bytes) -> int:
     Raises:
         InvalidHeader: not 16 hexadecimal digits.
     """
-    value = seed_of(text)
+    value = seed_of(text.strip(BLANKS))
     if value is None:
         raise InvalidHeader("x-penstock-seed", "16 hexadecimal digits")
     return value
@@ -48,6 +51,7 @@ def traceparent(text: bytes) -> str:
 
     A later version's may go on with what this one does not know: it is passed on as it came.
     """
+    text = text.rstrip(BLANKS)
     found = _TRACEPARENT(text)
     if found is None or (found["more"] is not None and found["version"] == b"00"):
         return ""
