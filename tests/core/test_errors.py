@@ -18,6 +18,7 @@ from penstock.core.errors import (
     InvalidHeader,
     InvalidInput,
     InvalidRequestId,
+    LogUnavailable,
     MalformedBody,
     MethodNotAllowed,
     ModelFailed,
@@ -74,6 +75,10 @@ MESSAGES: Final = {
         "the queue", 20, "rows"
     ): "no room in the queue: at most 20 rows wait; try again later",
     BreakerOpen("routes.iris[0]"): "the circuit breaker at routes.iris[0] is open",
+    LogUnavailable("routes.iris[0].prediction_log"): (
+        "the prediction log at routes.iris[0].prediction_log takes no records now, and blocks what "
+        "it cannot record"
+    ),
     UpstreamFailed("svc", "no answer"): "the remote model svc failed: no answer",
     UpstreamShed("svc", "its queue is full"): "the remote model svc is too busy: its queue is full",
     DeadlineExceeded("svc"): "the deadline passed at svc",
@@ -146,6 +151,7 @@ def test_only_these_can_succeed_later() -> None:
         SwitchedOff,
         Overloaded,
         BreakerOpen,
+        LogUnavailable,
         UpstreamFailed,
         UpstreamShed,
         DeadlineExceeded,

@@ -56,6 +56,16 @@ def everything() -> Snapshot:
         measures.watching(lambda: log_readings(log)),
         measures.watching(
             lambda: [
+                (families.PREDICTION_RECORDS, ("segments", "written"), 7),
+                (families.PREDICTION_RECORDS_LEFT_OUT, (), 1),
+                (families.PREDICTION_RECORDS_WAITING, ("segments",), 2),
+                (families.PREDICTION_LOG_FAILING, ("segments",), 0),
+                (families.PREDICTION_LOG_FAILURES, ("segments",), 1),
+                (families.PREDICTION_LOG_BYTES, ("segments",), 900),
+            ]
+        ),
+        measures.watching(
+            lambda: [
                 (families.GENERATION, (), 3),
                 (families.WORKERS, (), 2),
                 (families.LAST_RELOAD, (), 1),

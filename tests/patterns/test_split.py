@@ -24,11 +24,11 @@ from penstock.core.errors import (
 from penstock.core.labels import LABEL
 from penstock.core.predictor import Predictor
 from penstock.core.rendezvous import choose, odds_of, seed_key, value_key
-from penstock.core.trail import arm_of
+from penstock.core.trail import MODE, arm_of
 from penstock.core.values import AnswerKind, FieldValue, InferenceRequest, InferenceResponse
 from penstock.patterns.fan_out import Arm as FanOutArm
 from penstock.patterns.fan_out import FanOut
-from penstock.patterns.split import MODE, Split, chosen
+from penstock.patterns.split import Split, chosen
 from tests.support import (
     START_S,
     Held,

@@ -24,6 +24,7 @@
           SwitchedOff           an operator switched it off
           Overloaded            a bounded queue is full
           BreakerOpen           a circuit breaker refuses
+          LogUnavailable        what must be recorded cannot be
           UpstreamFailed        a remote predictor did not answer properly
           UpstreamShed          a remote predictor is too busy, and said so
         DeadlineExceeded      the answer would come too late
@@ -281,6 +282,17 @@ class BreakerOpen(Unavailable):
 
     def __init__(self, place: str) -> None:
         super().__init__(f"the circuit breaker at {place} is open")
+
+
+class LogUnavailable(Unavailable):
+    """The prediction log takes no more, and nothing is to be answered that is not recorded."""
+
+    code = "log_unavailable"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"the prediction log at {place} takes no records now, and blocks what it cannot record"
+        )
 
 
 class UpstreamFailed(Unavailable):

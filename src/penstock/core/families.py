@@ -146,6 +146,31 @@ SHADOWS_WAITING: Final = _gauge(
 SHADOWS_HELD_BYTES: Final = _gauge(
     "shadows_held_bytes", "Tensors of the copies that are with the shadow or wait.", "place"
 )
+PREDICTION_RECORDS: Final = _counter(
+    "prediction_records",
+    "Records of the prediction log, by what became of them: written, full (dropped, as too many "
+    "waited for the sink), lost (dropped, as they could not be written).",
+    "sink",
+    "outcome",
+)
+PREDICTION_RECORDS_LEFT_OUT: Final = _counter(
+    "prediction_records_left_out", "Records not made, as their requests are not among the sample."
+)
+PREDICTION_RECORDS_WAITING: Final = _gauge(
+    "prediction_records_waiting", "Records that wait to be written.", "sink"
+)
+PREDICTION_LOG_FAILING: Final = _gauge(
+    "prediction_log_failing",
+    "Whether the newest attempt to write to a sink of the prediction log failed: 1, or 0.",
+    "sink",
+    joined="max",
+)
+PREDICTION_LOG_FAILURES: Final = _counter(
+    "prediction_log_failures", "Attempts to write to the prediction log that failed.", "sink"
+)
+PREDICTION_LOG_BYTES: Final = _counter(
+    "prediction_log_bytes", "Bytes written to the prediction log.", "sink"
+)
 POOL_CONNECTIONS: Final = _gauge(
     "pool_connections",
     "Connections to a remote model: busy ones carry a request, other ones are idle or connecting.",

@@ -36,7 +36,9 @@ CLIENT_GONE: Final = "client_gone"
 CLIENT_GONE_STATUS: Final = 499
 """... and as its status, as other servers' logs have it; nobody is answered so."""
 
-SHED_CODES: Final = frozenset({"overloaded", "breaker_open", "upstream_shed", "switched_off"})
+SHED_CODES: Final = frozenset(
+    {"overloaded", "breaker_open", "log_unavailable", "upstream_shed", "switched_off"}
+)
 """Codes of errors that refuse on purpose what might have been answered."""
 
 Read: TypeAlias = Callable[[], Iterable[Reading]]

@@ -11,6 +11,9 @@ from typing import Final
 from penstock.core.values import Trail
 
 SPLIT: Final = "split"
+MODE: Final = "mode"
+"""The field that a split adds to an answer; only then was an arm chosen for the request."""
+
 NO_KEY: Final = "no_key"
 INSTEAD_OF: Final = "instead_of"
 

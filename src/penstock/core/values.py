@@ -18,6 +18,9 @@ Tensors: TypeAlias = Mapping[str, Array]
 
 FieldValue: TypeAlias = str | int | float | bool | None
 
+AnswerField: TypeAlias = FieldValue | tuple[FieldValue, ...]
+"""A field of an answer: one value for the whole, or one for each of several rows."""
+
 NO_FIELDS: Final[Mapping[str, FieldValue]] = {}
 
 
@@ -50,6 +53,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
         labelled: the caller asks for a label in place of the scores.
         fields: scalars that the spec names for conditions, stickiness and groups.
         traceparent: the caller's, of W3C Trace Context, for remote predictors; empty without one.
+        record_id: made at the edge, the key of its records; empty where nothing is recorded.
     """
 
     request_id: str
@@ -60,6 +64,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
     labelled: bool = False
     fields: Mapping[str, FieldValue] = NO_FIELDS
     traceparent: str = ""
+    record_id: str = ""
 
     @property
     def rows(self) -> int:
@@ -81,6 +86,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
             self.labelled,
             self.fields,
             self.traceparent,
+            self.record_id,
         )
 
     def asking(self, *, labelled: bool) -> InferenceRequest:
@@ -96,6 +102,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
             labelled,
             self.fields,
             self.traceparent,
+            self.record_id,
         )
 
 
@@ -137,7 +144,7 @@ class InferenceResponse(Struct, frozen=True, gc=False):
     version: str = ""
     trail: Trail = ()
     arms: Mapping[str, InferenceResponse | ServingError] = NO_ARMS
-    fields: Mapping[str, FieldValue] = NO_FIELDS
+    fields: Mapping[str, AnswerField] = NO_FIELDS
 
     @property
     def primary(self) -> Array:

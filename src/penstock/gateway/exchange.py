@@ -16,7 +16,7 @@ from penstock.core.errors import (
     Unauthorized,
     Unavailable,
 )
-from penstock.core.trail import arm_of
+from penstock.core.trail import MODE, arm_of
 from penstock.core.values import InferenceResponse, Trail
 from penstock.gateway.status import status_of
 
@@ -153,7 +153,7 @@ class Exchange:
 
 def arm_header(response: InferenceResponse) -> tuple[Header, ...]:
     """Return the header that names the arm which a split chose for the request, or nothing."""
-    return _arm_header(response.trail) if response.fields else ()  # a split adds `mode`
+    return _arm_header(response.trail) if MODE in response.fields else ()
 
 
 def _arm_header(trail: Trail) -> tuple[Header, ...]:

@@ -42,6 +42,7 @@ STATUS: Final[dict[type[errors.ServingError], int]] = {
     errors.SwitchedOff: 503,
     errors.Overloaded: 503,
     errors.BreakerOpen: 503,
+    errors.LogUnavailable: 503,
     errors.UpstreamShed: 503,
     errors.DeadlineExceeded: 504,
     errors.FanOutTimedOut: 504,

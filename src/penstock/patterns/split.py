@@ -20,7 +20,7 @@ where the fallback stands in. An error has it as well.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, final
+from typing import final
 
 from msgspec import Struct
 
@@ -28,10 +28,8 @@ from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, ServingError
 from penstock.core.predictor import Predictor
 from penstock.core.rendezvous import Odds, choose, seed_key, value_key
-from penstock.core.trail import split_hop
+from penstock.core.trail import MODE, split_hop
 from penstock.core.values import Hop, InferenceRequest, InferenceResponse
-
-MODE: Final = "mode"
 
 
 class Choice(Struct, frozen=True, gc=False):

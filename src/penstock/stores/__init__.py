@@ -1,0 +1,1 @@
+"""What is kept on disk of the requests: the prediction log. Imports core only."""

@@ -1,0 +1,70 @@
+"""The folder of a prediction log: where things lie in it, its key, how long segments are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+from penstock.stores.segment_writer import owned, segments_in
+
+LOG_NAME: Final = "log"
+"""Of the folder, in a state directory."""
+
+LOG_VARIABLE: Final = "PENSTOCK_LOG_DIR"
+"""Names the folder in the environment."""
+
+SEGMENTS: Final = "segments"
+KEY: Final = "key"
+FOLDER_MODE: Final = 0o700
+
+KEEP_DAYS: Final = 30.0
+"""How long a segment is kept after its last record."""
+
+_KEY_BYTES: Final = 32
+_DAY_S: Final = 86400.0
+
+
+def key_of(folder: Path) -> bytes:
+    """Return the key of a log's digests; made once, and the same for all its processes.
+
+    Raises:
+        OSError: it can neither be read nor made.
+    """
+    path = folder / KEY
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    made = folder / f"{KEY}.{os.getpid()}.{os.urandom(4).hex()}"
+    file = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, os.urandom(_KEY_BYTES))
+        os.fsync(file)
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)  # whole at once; of several processes the first one's counts
+    finally:
+        os.close(file)
+        os.unlink(made)
+    return path.read_bytes()
+
+
+def drop_old_segments(folder: Path, wall_s: float, keep_days: float = KEEP_DAYS) -> int:
+    """Delete the segments that nobody writes and whose last record is older; return how many.
+
+    Args:
+        folder: of the segments.
+        wall_s: now, in seconds since the epoch.
+        keep_days: how long they are kept.
+    """
+    dropped = 0
+    for path in segments_in(folder):
+        with contextlib.suppress(OSError):  # gone meanwhile, or it stays until the next time
+            if path.stat().st_mtime > wall_s - keep_days * _DAY_S:
+                continue
+            with owned(path) as file:
+                if file is not None:
+                    path.unlink()
+                    dropped += 1
+    return dropped

@@ -1,0 +1,178 @@
+"""A thread that makes records of what the loop hands over, and appends them to a sink."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeAlias, final
+
+from msgspec import Struct
+
+from penstock.stores.log_folder import KEEP_DAYS
+from penstock.stores.make_record import Entry, RecordMaker
+from penstock.stores.quick_record import Made
+from penstock.stores.sink import Sink
+
+RETRY_S: Final = 1.0
+"""How long after a write that failed the next one is tried."""
+
+MAX_SEGMENT_S: Final = 300.0
+"""A segment that is older is closed, so that others may have it; also when nothing is written."""
+
+KEEP_CHECK_S: Final = 3600.0
+"""How often segments are looked for that have been kept long enough."""
+
+_AT_ONCE: Final = 32
+"""Records that are made before the loop's thread gets its turn, if it wants one."""
+
+Ended: TypeAlias = Entry | Made
+"""What the loop hands over of a request that has ended."""
+
+Tell = Callable[[str, BaseException | None], None]
+"""Says something from this thread: what has happened, and what it comes from."""
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How long a log waits for what.
+
+    Attributes:
+        retry_s: after a write that failed, before the next one.
+        segment_s: how old a segment gets.
+        check_s: between looks for segments that have been kept long enough.
+        keep_days: how long they are kept.
+    """
+
+    retry_s: float = RETRY_S
+    segment_s: float = MAX_SEGMENT_S
+    check_s: float = KEEP_CHECK_S
+    keep_days: float = KEEP_DAYS
+
+
+@final
+class LogThread:
+    """Appends batches of entries in their order, and tries again where the sink refuses.
+
+    Args:
+        sink: takes the records.
+        maker: makes what makes them; may raise OSError, and is asked again then.
+        tell: says what is odd.
+        pace: how long it waits for what.
+
+    Attributes:
+        done: how many entries have been written or lost: they wait no more.
+        done_bytes: what those held in memory.
+        written: how many records were written.
+        lost: how many could not be.
+        failures: how many attempts to write failed.
+        failing: why the last one did; empty where it did not.
+        bytes: how much was written.
+    """
+
+    def __init__(
+        self, sink: Sink, *, maker: Callable[[], RecordMaker], tell: Tell, pace: Pace
+    ) -> None:
+        self._sink = sink
+        self._make_maker = maker
+        self._tell = tell
+        self._pace = pace
+        self._batches: queue.SimpleQueue[Sequence[Ended] | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._maker: RecordMaker | None = None
+        self.done = 0
+        self.done_bytes = 0
+        self.written = 0
+        self.lost = 0
+        self.failures = 0
+        self.failing = ""
+        self.bytes = 0
+        # It ends with the process even where a disk never answers.
+        self._thread = threading.Thread(target=self._run, name=f"log-{sink.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin: first with what killed processes have left."""
+        self._thread.start()
+
+    def write(self, batch: Sequence[Ended]) -> None:
+        """Have entries written; returns at once."""
+        self._batches.put(batch)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Write what has been handed over, and end; return whether that was done in time."""
+        self._stopping.set()
+        self._batches.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            for sentence in self._sink.begin():
+                self._tell(sentence, None)
+        except OSError as error:
+            self._tell(f"the prediction log's {self._sink.name} cannot be read", error)
+        for batch in self._taken():
+            self._store(batch)
+        self._sink.close()
+
+    def _taken(self) -> Iterator[Sequence[Ended]]:
+        while True:
+            try:
+                batch = self._batches.get(timeout=self._pace.segment_s)
+            except queue.Empty:
+                self._sink.rest()
+                continue
+            if batch is None:
+                return
+            yield batch
+
+    def _store(self, batch: Sequence[Ended]) -> None:
+        records: list[bytes] | None = None
+        while True:
+            is_last = self._stopping.is_set()  # told to stop, what waits is tried once more
+            try:
+                if records is None:
+                    records = list(self._records(batch))
+                self._append(b"".join(records))
+            except OSError as error:
+                self._failed(error)
+                if is_last:
+                    self.lost += len(batch) if records is None else len(records)
+                    break
+                self._stopping.wait(self._pace.retry_s)
+            else:
+                self.written += len(records)
+                break
+        self.done_bytes += sum(entry.size_bytes for entry in batch)
+        self.done += len(batch)
+
+    def _records(self, batch: Sequence[Ended]) -> Iterator[bytes]:
+        if self._maker is None:
+            self._maker = self._make_maker()
+        slow = 0
+        for entry in batch:
+            try:
+                if isinstance(entry, Made):
+                    yield self._sink.encoded(entry.payload)
+                    continue
+                yield self._sink.encoded(self._maker.payload_of(entry))
+            except Exception as error:  # noqa: BLE001 - one that cannot be kept costs no other
+                self.lost += 1
+                self._tell("a prediction could not be recorded", error)
+            slow += 1
+            if not slow % _AT_ONCE:
+                time.sleep(0)
+
+    def _append(self, records: bytes) -> None:
+        self._sink.append(records)
+        self.bytes += len(records)
+        if self.failing:
+            self.failing = ""
+            self._tell(f"the prediction log's {self._sink.name} can be written again", None)
+
+    def _failed(self, error: OSError) -> None:
+        self.failures += 1
+        if not self.failing:  # one line each time that it begins
+            what = f"the prediction log's {self._sink.name} cannot be written; records wait"
+            self._tell(f"{what}, then they are dropped", error)
+        self.failing = error.strerror or str(error)

@@ -1,0 +1,116 @@
+"""The loop's side of one sink: what waits for it is bounded, what does not fit is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, final
+
+from penstock.core import families
+from penstock.core.errors import LogUnavailable, SwitchedOff
+from penstock.core.record import Record
+from penstock.core.snapshot import Reading
+from penstock.stores.log_thread import Ended, LogThread
+from penstock.stores.quick_record import Made
+
+MAX_WAITING_RECORDS: Final = 16_384
+"""Records that may wait for a sink, a batch more or less; further ones are dropped, counted."""
+
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""What those may hold in memory, inputs mostly."""
+
+
+@final
+class Outlet:
+    """Hands batches to the thread of one sink, as long as there is room.
+
+    Args:
+        name: of the sink.
+        make_thread: makes its thread, which is started with the first batch.
+    """
+
+    def __init__(self, name: str, make_thread: Callable[[], LogThread]) -> None:
+        self.name = name
+        self._make_thread = make_thread
+        self._thread: LogThread | None = None
+        self._taken = 0
+        self._taken_bytes = 0
+        self._full = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many records have been handed over and not been written."""
+        return self._taken - (0 if self._thread is None else self._thread.done)
+
+    def has_room(self) -> bool:
+        """Tell whether a record can be promised now: there is room, and the sink takes it."""
+        return self._thread is None or (not self._thread.failing and self._fits(1))
+
+    def _fits(self, times: int) -> bool:
+        """Tell whether what waits is within its bounds, or within so many times these."""
+        thread = self._thread
+        done, done_bytes = (0, 0) if thread is None else (thread.done, thread.done_bytes)
+        return (
+            self._taken - done < times * MAX_WAITING_RECORDS
+            and self._taken_bytes - done_bytes < times * MAX_WAITING_BYTES
+        )
+
+    def offer(self, batch: Sequence[Ended]) -> None:
+        """Hand over a batch, or as much of it as there is room for; returns at once."""
+        fitting = batch
+        if not self._fits(1):
+            fitting = [entry for entry in batch if self._fits(2) and was_promised(entry)]
+            self._full += len(batch) - len(fitting)
+        if fitting:
+            self._taken += len(fitting)
+            for entry in fitting:
+                self._taken_bytes += entry.size_bytes
+            self.begin()
+            assert self._thread is not None
+            self._thread.write(fitting)
+
+    def begin(self) -> None:
+        """Start the thread, if it has not been."""
+        if self._thread is None:
+            self._thread = self._make_thread()
+            self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Write all that has been handed over, and end; return whether that was done in time."""
+        return self._thread is None or self._thread.stop(timeout_s)
+
+    def readings(self) -> Iterator[Reading]:
+        """Read what became of the records."""
+        name, thread = self.name, self._thread
+        written, lost = (0, 0) if thread is None else (thread.written, thread.lost)
+        yield families.PREDICTION_RECORDS, (name, "written"), written
+        yield families.PREDICTION_RECORDS, (name, "full"), self._full
+        yield families.PREDICTION_RECORDS, (name, "lost"), lost
+        yield families.PREDICTION_RECORDS_WAITING, (name,), self.waiting
+        if thread is not None:
+            yield families.PREDICTION_LOG_FAILING, (name,), float(bool(thread.failing))
+            yield families.PREDICTION_LOG_FAILURES, (name,), thread.failures
+            yield families.PREDICTION_LOG_BYTES, (name,), thread.bytes
+
+    def detail(self) -> dict[str, Any]:
+        """Return how it is, as JSON can hold it; `failing` says why nothing is written now."""
+        thread = self._thread
+        return {
+            "waiting": self.waiting,
+            "written": 0 if thread is None else thread.written,
+            "full": self._full,
+            "lost": 0 if thread is None else thread.lost,
+            "failing": None if thread is None else thread.failing or None,
+        }
+
+
+def was_promised(entry: Ended) -> bool:
+    """Tell whether a request may have come so far that its record was promised to it.
+
+    What is promised has as much room again as everything else: as many requests as were under way
+    when there was none left.
+    """
+    if isinstance(entry, Made):
+        return entry.is_promised
+    record: Record = entry.record
+    refused = isinstance(record.outcome, LogUnavailable | SwitchedOff)
+    return entry.policy.blocks and record.request is not None and not refused

@@ -1,0 +1,53 @@
+"""At the start: what processes that were killed have left of their segments is closed and told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from penstock.stores.segment import END, HEAD, NoSegment, SegmentReader
+from penstock.stores.segment_writer import owned, segments_in
+
+
+def recovered(folder: Path) -> Iterator[str]:
+    """Close the segments that nobody writes and nobody has closed; say of each what was found.
+
+    What is torn is cut off. Of several processes that start together one does it.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    for path in segments_in(folder):
+        try:
+            with owned(path) as file:
+                if file is not None and not _is_closed(file):
+                    yield _close(path, file)
+        except FileNotFoundError:
+            continue  # another process was quicker to take it away
+        except (OSError, NoSegment) as error:
+            yield f"the segment {path.name} of the prediction log cannot be read: {error}"
+
+
+def _is_closed(file: int) -> bool:
+    """Tell by its last bytes whether a segment has been closed."""
+    size = os.fstat(file).st_size
+    return size >= len(HEAD) + len(END) and os.pread(file, len(END), size - len(END)) == END
+
+
+def _close(path: Path, file: int) -> str:
+    reader = SegmentReader(path)
+    for _ in reader.payloads():
+        pass
+    if reader.closed:
+        return f"the segment {path.name} of the prediction log has more behind its end"
+    os.ftruncate(file, reader.whole_bytes)
+    os.write(file, END if reader.whole_bytes else HEAD + END)
+    os.fsync(file)
+    torn = f", the last {reader.torn_bytes} bytes were torn and are skipped"
+    damaged = f", {reader.damaged} are damaged and are skipped"
+    return (
+        f"the segment {path.name} of the prediction log was not closed by its process: "
+        f"{reader.records} records are whole{torn if reader.torn_bytes else ''}"
+        f"{damaged if reader.damaged else ''}"
+    )

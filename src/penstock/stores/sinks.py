@@ -1,0 +1,94 @@
+"""Where the records of a process go, as its operator says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from penstock.core.errors import PenstockError
+from penstock.stores.line_sink import STDOUT_SINK
+from penstock.stores.log_folder import LOG_VARIABLE
+
+SINKS_VARIABLE: Final = "PENSTOCK_LOG_SINKS"
+"""Names the sinks beside the folder in the environment, with commas between them."""
+
+KEY_VARIABLE: Final = "PENSTOCK_LOG_KEY"
+"""A secret text in the environment of which the key of digests is made."""
+
+SINKS: Final = (STDOUT_SINK,)
+"""The sinks beside the folder."""
+
+LEAST_KEY_CHARACTERS: Final = 16
+"""Of the secret text; a shorter one could be found by trying."""
+
+
+class BadLogSetting(PenstockError):
+    """What is said of the prediction log at the start cannot be; ends the start."""
+
+    code = "bad_log_setting"
+
+
+class LogPlaces(Struct, frozen=True):
+    """Where records go.
+
+    Attributes:
+        folder: of the log; None where there is none.
+        sinks: beside the folder.
+    """
+
+    folder: str | None = None
+    sinks: tuple[str, ...] = ()
+
+    @property
+    def stdout(self) -> bool:
+        """Whether records are lines of standard output: nothing else may be written there."""
+        return STDOUT_SINK in self.sinks
+
+
+def log_places(
+    environment: Mapping[str, str],
+    *,
+    folder: str | None = None,
+    otherwise: Path | None = None,
+    sinks: Sequence[str] = (),
+) -> LogPlaces:
+    """Return where records go.
+
+    Args:
+        environment: may name the folder and the sinks.
+        folder: as the command line names it.
+        otherwise: where it is unless anybody names one; None: nowhere.
+        sinks: as the command line names them; then the environment's do not count.
+
+    Raises:
+        BadLogSetting: there is no such sink, or the key's text is too short.
+    """
+    named = folder or environment.get(LOG_VARIABLE)
+    chosen = Path(named).absolute() if named else otherwise
+    words = sinks or [word.strip() for word in environment.get(SINKS_VARIABLE, "").split(",")]
+    wanted = tuple(dict.fromkeys(word for word in words if word))
+    for word in wanted:
+        if word not in SINKS:
+            raise BadLogSetting(
+                f"there is no sink {word!r} for the prediction log; there is {', '.join(SINKS)}"
+            )
+    given_key(environment)
+    return LogPlaces(None if chosen is None else str(chosen), wanted)
+
+
+def given_key(environment: Mapping[str, str]) -> bytes | None:
+    """Return the key of digests that the environment gives, if it does.
+
+    Raises:
+        BadLogSetting: its text is too short.
+    """
+    text = environment.get(KEY_VARIABLE, "")
+    if not text:
+        return None
+    if len(text) < LEAST_KEY_CHARACTERS:
+        raise BadLogSetting(f"{KEY_VARIABLE} is too short; give {LEAST_KEY_CHARACTERS} characters")
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=32).digest()

@@ -1,0 +1,64 @@
+"""The log's key, and how long segments are kept."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from penstock.stores.log_folder import drop_old_segments, key_of
+from penstock.stores.segment import END, HEAD, framed
+from penstock.stores.segment_writer import SegmentWriter, segments_in
+
+DAY_S = 86400.0
+NOW_S = 1_750_000_000.0
+
+
+def test_the_key_is_made_once(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    key = key_of(folder)
+    assert len(key) == 32
+    assert key_of(folder) == key
+    assert key_of(tmp_path / "other") != key
+    assert stat.S_IMODE((folder / "key").stat().st_mode) == 0o600
+    assert [path.name for path in folder.iterdir()] == ["key"]
+
+
+def test_of_several_processes_the_first_ones_key_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def late(made: Path, path: Path) -> None:
+        path.write_bytes(b"the other's")
+        link(made, path)
+
+    monkeypatch.setattr(os, "link", late)
+    assert key_of(tmp_path) == b"the other's"
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_no_key_where_there_can_be_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="irectory"):
+        key_of(tmp_path / "file" / "log")
+
+
+def test_segments_that_are_too_old_are_dropped(tmp_path: Path) -> None:
+    for days in (1, 29, 31):
+        path = tmp_path / f"{days}.segment"
+        path.write_bytes(HEAD + END)
+        os.utime(path, (NOW_S - days * DAY_S,) * 2)
+    writer = SegmentWriter(tmp_path)
+    writer.append(framed(b"one"), 0.0)
+    (open_one,) = (path for path in segments_in(tmp_path) if path.stem.startswith("1970"))
+    os.utime(open_one, (0.0, 0.0))
+    (tmp_path / "gone.segment").symlink_to(tmp_path / "nowhere")
+    assert drop_old_segments(tmp_path, NOW_S) == 1
+    left = {path.name for path in segments_in(tmp_path)}
+    assert left == {"1.segment", "29.segment", "gone.segment", open_one.name}
+    writer.close()
+    os.utime(open_one, (0.0, 0.0))
+    assert drop_old_segments(tmp_path, NOW_S, 30.0) == 1

@@ -1,0 +1,59 @@
+"""Reading a log that is being written, was torn, or holds what is not known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from penstock.stores.prediction_record import PredictionRecord, encode_fields
+from penstock.stores.read_log import as_json, newest, records_of
+from penstock.stores.segment import END, HEAD, framed
+
+
+def a_segment(folder: Path, name: str, *times: int, tail: bytes = END) -> Path:
+    (folder / "segments").mkdir(exist_ok=True)
+    path = folder / "segments" / f"{name}.segment"
+    records = (PredictionRecord(1, str(time), route=f"r{time % 2}", time_us=time) for time in times)
+    path.write_bytes(HEAD + b"".join(framed(encode_fields(record)) for record in records) + tail)
+    return path
+
+
+def times(folder: Path, count: int, route: str = "") -> tuple[list[int], list[str]]:
+    warnings: list[str] = []
+    told = newest(folder, count, lambda one: route in ("", one.route), warnings.append)
+    return [record.time_us for record in told], warnings
+
+
+def test_the_newest(tmp_path: Path) -> None:
+    a_segment(tmp_path, "1", 1, 2, 3)
+    a_segment(tmp_path, "2", 4, 6, tail=b"")
+    a_segment(tmp_path, "3", 5, 7, tail=framed(b"x")[:-1])
+    assert times(tmp_path, 3) == ([5, 6, 7], [])
+    assert times(tmp_path, 100) == ([1, 2, 3, 4, 5, 6, 7], [])
+    assert times(tmp_path, 3, "r0") == ([2, 4, 6], [])
+    assert times(tmp_path / "none", 3) == ([], [])
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    path = a_segment(tmp_path, "1", 1, 2, tail=framed(b"nonsense") + framed(b"\x91\x09") + END)
+    path.write_bytes(path.read_bytes().replace(b"\x011", b"\x012", 1))
+    (tmp_path / "segments" / "2.segment").write_text("another file")
+    told, warnings = times(tmp_path, 9)
+    assert len(told) <= 2
+    assert warnings[0].startswith("2.segment: cannot be read: ")
+    assert warnings[1].startswith("1.segment: ")
+
+
+def test_a_segment_that_is_gone_is_passed_over(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    assert list(records_of(tmp_path / "gone.segment", warnings.append)) == []
+    assert warnings == []
+
+
+def test_json() -> None:
+    record = PredictionRecord(1, "id", seed=2**64 - 1, trail=(("a", 0.0, 1.5),))
+    told = json.loads(as_json(record))
+    assert told["seed"] == "f" * 16
+    assert told["trail"] == [["a", 0.0, 1.5]]
+    assert list(told) == list(PredictionRecord.__struct_fields__)
+    assert json.loads(as_json(PredictionRecord()))["seed"] is None

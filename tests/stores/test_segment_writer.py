@@ -1,0 +1,110 @@
+"""Segments written: one after the other, and over a disk that is full."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from penstock.stores.segment import SegmentReader, framed
+from penstock.stores.segment_writer import SegmentWriter, owned, segments_in
+from tests.supervisor.disk import a_full_disk
+
+WALL_S = 1_750_000_000.0
+
+
+def payloads(folder: Path) -> list[list[bytes]]:
+    return [list(SegmentReader(path).payloads()) for path in segments_in(folder)]
+
+
+def test_nothing_is_made_before_there_is_something_to_write(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path / "log" / "segments")
+    assert not writer.is_open
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+    assert segments_in(tmp_path / "log" / "segments") == []
+
+
+def test_frames_are_there_as_soon_as_they_have_been_added(tmp_path: Path) -> None:
+    folder = tmp_path / "log" / "segments"
+    writer = SegmentWriter(folder)
+    writer.append(framed(b"one") + framed(b"two"), WALL_S)
+    writer.append(framed(b"three"), WALL_S + 9)
+    assert payloads(folder) == [[b"one", b"two", b"three"]]
+    (path,) = segments_in(folder)
+    assert path.name.startswith(f"20250615T150640-{os.getpid()}-")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    writer.close()
+    assert payloads(folder) == [[b"one", b"two", b"three"]]
+    reader = SegmentReader(path)
+    list(reader.payloads())
+    assert reader.closed
+
+
+def test_a_large_segment_is_closed(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path, max_bytes=100)
+    for number in range(4):
+        writer.append(framed(bytes([number]) * 40), WALL_S + number)
+    assert [len(one) for one in payloads(tmp_path)] == [2, 2]
+    assert not writer.is_open
+
+
+def test_what_a_process_writes_is_its_own_until_it_is_closed(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append(framed(b"one"), WALL_S)
+    (path,) = segments_in(tmp_path)
+    with owned(path) as file:
+        assert file is None
+    writer.close()
+    with owned(path) as file:
+        assert file is not None
+
+
+def test_what_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append(framed(b"one"), WALL_S)
+    with a_full_disk(100), pytest.raises(OSError, match="large"):
+        writer.append(framed(b"x" * 400), WALL_S)
+    assert payloads(tmp_path) == [[b"one"]]
+    writer.append(framed(b"two"), WALL_S)
+    writer.close()
+    assert payloads(tmp_path) == [[b"one", b"two"]]
+
+
+def test_a_segment_that_cannot_be_begun_leaves_nothing(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    with a_full_disk(8), pytest.raises(OSError, match="large"):
+        writer.append(framed(b"one"), WALL_S)
+    assert (writer.is_open, segments_in(tmp_path)) == (False, [])
+    writer.append(framed(b"one"), WALL_S)
+    writer.close()
+    assert payloads(tmp_path) == [[b"one"]]
+
+
+def test_where_nothing_can_be_taken_back_another_segment_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: int, size: int) -> None:
+        raise OSError("no")
+
+    writer = SegmentWriter(tmp_path)
+    writer.append(framed(b"one"), WALL_S)
+    with monkeypatch.context() as patched, a_full_disk(100):
+        patched.setattr(os, "ftruncate", refuse)
+        with pytest.raises(OSError, match="large"):
+            writer.append(framed(b"x" * 400), WALL_S)
+    writer.append(framed(b"two"), WALL_S + 1)
+    writer.close()
+    assert payloads(tmp_path) == [[b"one"], [b"two"]]
+
+
+def test_a_close_that_fails_leaves_what_was_written(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append(framed(b"one"), WALL_S)
+    with a_full_disk(20):
+        writer.close()
+    assert not writer.is_open
+    assert payloads(tmp_path) == [[b"one"]]

@@ -1,0 +1,55 @@
+"""What an operator may say of where records go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock.stores.sinks import BadLogSetting, LogPlaces, given_key, log_places
+
+
+def test_nowhere_unless_somebody_says() -> None:
+    assert log_places({}) == LogPlaces()
+    assert not LogPlaces().stdout
+
+
+def test_the_folder_is_the_command_lines_the_environments_or_the_states(tmp_path: Path) -> None:
+    named = {"PENSTOCK_LOG_DIR": "/var/log/models"}
+    assert log_places(named, folder="/a", otherwise=tmp_path).folder == "/a"
+    assert log_places(named, otherwise=tmp_path).folder == "/var/log/models"
+    assert log_places({}, otherwise=tmp_path).folder == str(tmp_path)
+
+
+def test_a_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert log_places({}, folder="log").folder == str(tmp_path / "log")
+
+
+def test_sinks_are_the_command_lines_or_the_environments() -> None:
+    named = {"PENSTOCK_LOG_SINKS": " stdout, stdout ,"}
+    assert log_places(named).sinks == ("stdout",)
+    assert log_places(named).stdout
+    assert log_places({}, sinks=["stdout"]).stdout
+    assert log_places({"PENSTOCK_LOG_SINKS": "nowhere"}, sinks=["stdout"]).stdout
+
+
+@pytest.mark.parametrize("word", ["kafka", "STDOUT"])
+def test_an_unknown_sink_is_refused(word: str) -> None:
+    with pytest.raises(BadLogSetting, match=f"no sink '{word}' .*; there is stdout"):
+        log_places({"PENSTOCK_LOG_SINKS": f"stdout,{word}"})
+
+
+def test_a_key_is_made_of_a_secret_text() -> None:
+    assert given_key({}) is None
+    one = given_key({"PENSTOCK_LOG_KEY": "a long secret text"})
+    other = given_key({"PENSTOCK_LOG_KEY": "another secret text \udcff"})
+    assert one is not None
+    assert other is not None
+    assert len(one) == 32
+    assert one != other
+
+
+def test_a_short_secret_is_refused() -> None:
+    with pytest.raises(BadLogSetting, match="PENSTOCK_LOG_KEY is too short; give 16 characters"):
+        log_places({"PENSTOCK_LOG_KEY": "short"})
