@@ -191,10 +191,22 @@ def layered() -> dict[str, str]:
         f"mirror over {name}": f"[{{mirror: {{shadow: broken}}}}, {target}]"
         for name, target in TARGETS.items()
     }
+    logged = {
+        f"prediction_log over {name}": f"[{{prediction_log: }}, {target}]"
+        for name, target in TARGETS.items()
+    }
     return {
         **TARGETS,
         **timed,
         **mirrored,
+        **logged,
+        "prediction_log with an outlier model over a classifier": (
+            "[{prediction_log: {outlier: price}}, flower]"
+        ),
+        "prediction_log with an outlier model that fails over a fan_out, keyed": (
+            "[{prediction_log: {outlier: broken}},"
+            " {fan_out: {positive: 0, arms: {rose: rose, tulip: tulip}}}]"
+        ),
         "threshold over a classifier": SURE,
         "threshold per class over a classifier": (
             "[{threshold: {min: 0.6, classes: {virginica: 0.5}}}, flower]"
@@ -315,7 +327,9 @@ async def table(gateway: Gateway, sample: list[list[int]]) -> list[str]:
 async def told(gateway: Gateway, method: str, path: str, body: object = b"") -> str:
     answer = await ask(gateway, method, f"/it{path}", body)
     if answer.status == 200:
-        return f"`{json.dumps(answer.json)}`"
+        text = json.dumps(answer.json)
+        made = None if path[-1].isdigit() else answer.header("x-request-id")
+        return f"`{text.replace(made, '...') if made else text}`"
     error: dict[str, Any] = {**answer.error}
     assert error.pop("request_id") == answer.header("x-request-id")
     return f"{answer.status} `{json.dumps(error)}`"

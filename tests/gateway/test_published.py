@@ -27,6 +27,7 @@ routes:
   single: svc
   forest: rf
   outlier: ocs
+  logged: [{prediction_log: {outlier: ocs}}, svc]
   ab: {split: {sticky: header:x-user-id, arms: {svc: {weight: 60}, rf: {weight: 40}}}}
   shadowed: [{mirror: {shadow: rf}}, svc]
   parallel:
@@ -119,6 +120,29 @@ async def test_shadowed(gateway: Gateway) -> None:
     await settle()
     assert gateway.graph.background.queues["routes.shadowed[0].mirror"].begun == 5
     assert gateway.graph.background.failed == 0
+async def test_logged(gateway: Gateway) -> None:
+    answer = await ask(gateway, "POST", "/logged/predict", rows(OTHER))
+    assert answer.json == {
+        "job_id": answer.header("x-request-id"),
+        "prediction": OF_OTHER,
+        "is_outlier": False,
+        "outlier_score": 0.44043588638305664,
+    }
+    labelled = await posted(gateway, "/logged/predict-label/000000", IRIS, OTHER)
+    assert labelled == {
+        "job_id": "000000",
+        "prediction": ["setosa", "virginica"],
+        "is_outlier": [False, False],
+        "outlier_score": [0.1915884017944336, 0.44043588638305664],
+    }
+    far = [50.0, 30.1, 111.4, 110.2]
+    assert (await posted(gateway, "/logged/predict", far))["is_outlier"] is True
+    metadata = await got(gateway, "/logged/metadata")
+    assert {name: metadata[name] for name in metadata if name.startswith("outlier")} == {
+        "outlier_type": "bool, float32",
+        "outlier_structure": "(1,2)",
+        "outlier_sample": [False, 0.1915884],
+    }
 
 
 async def test_parallel(gateway: Gateway) -> None:

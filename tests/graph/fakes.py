@@ -6,14 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from penstock.core.background import BackgroundScope
-from penstock.core.errors import NoLabels
+from penstock.core.errors import ModelFailed, NoLabels
 from penstock.core.measures import Measures
-from penstock.core.predictor import Description, Health, OpenModel, Predictor, TensorSpec
+from penstock.core.predictor import (
+    Description,
+    Health,
+    InlineModel,
+    OpenModel,
+    Predictor,
+    TensorSpec,
+)
 from penstock.core.record import Record
-from penstock.core.values import AnswerKind, InferenceRequest, InferenceResponse
+from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
 from penstock.graph.build import Builder, Tools
 from penstock.spec import tree
 from penstock.spec.decode import decode
@@ -76,6 +83,30 @@ def a_model(
         source=f"{name}.onnx",
     )
     return Fake(asked, OpenModel(asked, description, health, "by hand"))
+
+
+def inline(name: str, *row: float) -> Fake:
+    """Return a model that runs on the loop, beside others."""
+
+    def run(rows: Array) -> Array:
+        if (rows == 13).any():
+            raise ModelFailed(name)
+        return np.full((len(rows), len(row)), row, dtype=np.float32)
+
+    fake = a_model(name, *row)
+    model = InlineModel(
+        name=name,
+        version="1",
+        rows=TensorSpec("rows", "float32", (-1, 4)),
+        output="scores",
+        datatype="float32",
+        columns=(len(row),),
+        run=run,
+        one_s=1e-5,
+        row_s=1e-6,
+        hop=f"model:{name}@1",
+    )
+    return Fake(fake.asked, structs.replace(fake.open, inline=model))
 
 
 def unknown(name: str, *row: float) -> Fake:

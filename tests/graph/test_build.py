@@ -543,7 +543,6 @@ def test_a_fan_out_takes_what_all_its_arms_can_be_given() -> None:
 
 UNBUILT: Final = {
     tree.SyncAsync: "{sync_async: {now: svc, later: rf}}",
-    tree.PredictionLog: "[{prediction_log: }, svc]",
     tree.Breaker: "[{breaker: {max_in_flight: 1}}, svc]",
     tree.RateLimit: "[{rate_limit: {rate: 1}}, svc]",
     tree.Retry: "[{retry: }, svc]",
@@ -555,6 +554,7 @@ BUILT: Final = {
     tree.Split: "{split: {arms: {svc: 1}}}",
     tree.Constant: "{constant: {answer: setosa}}",
     tree.Mirror: "[{mirror: {shadow: rf}}, svc]",
+    tree.PredictionLog: "[{prediction_log: }, svc]",
     tree.Threshold: "[{threshold: {min: 0.5}}, svc]",
     tree.Timeout: "[{timeout: {timeout_s: 1}}, svc]",
 }
@@ -657,6 +657,8 @@ LAYERS: Final = (
     (tree.Timeout(timeout_s=1.0), tree.Threshold(classes={"a": 0.9})),
     (tree.Threshold(min=0.5), tree.Timeout(timeout_s=1.0)),
     (tree.Mirror(shadow=reference("two")), tree.Threshold(min=0.5)),
+    (tree.PredictionLog(), tree.Timeout(timeout_s=1.0)),
+    (tree.PredictionLog(outlier=reference("one")),),
 )
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import pytest
-from msgspec import structs
 
 from penstock.core.errors import FanOutFailed, InvalidInput, ModelFailed, SwitchedOff
-from penstock.core.predictor import InlineModel, OpenModel, TensorSpec
+from penstock.core.predictor import OpenModel
 from penstock.core.record import Role
-from penstock.core.values import AnswerKind, Array, InferenceResponse
+from penstock.core.values import AnswerKind, InferenceResponse
 from penstock.graph.build import Builder
 from penstock.graph.node import Node
 from penstock.spec import tree
-from tests.graph.fakes import Fake, Graph, a_model, build, flowers, healthy
+from tests.graph.fakes import Fake, Graph, a_model, build, flowers, healthy, inline
 from tests.support import START_S, Held, Start, a_request, both_ways, failing, hops, settle
 
 SOON_S: Final = START_S + 30.0
@@ -100,36 +98,12 @@ async def test_what_is_under_way_is_counted_where_it_is(start: Start) -> None:
     }
 
 
-def inline(name: str, score: float) -> Fake:
-    """Return a model that runs on the loop, beside others."""
-
-    def run(rows: Array) -> Array:
-        if (rows == 13).any():
-            raise ModelFailed(name)
-        return np.full((len(rows), 2), score, dtype=np.float32)
-
-    fake = a_model(name, score, score)
-    model = InlineModel(
-        name=name,
-        version="1",
-        rows=TensorSpec("rows", "float32", (-1, 4)),
-        output="scores",
-        datatype="float32",
-        columns=(2,),
-        run=run,
-        one_s=1e-5,
-        row_s=1e-6,
-        hop=f"model:{name}@1",
-    )
-    return Fake(fake.asked, structs.replace(fake.open, inline=model))
-
-
 BESIDE: Final = "a: {fan_out: {arms: {x: one, y: two}}}"
 
 
 @both_ways
 async def test_models_that_are_asked_abreast_are_counted_each(start: Start) -> None:
-    fakes = {"one": inline("one", 0.25), "two": inline("two", 0.5)}
+    fakes = {"one": inline("one", 0.25, 0.25), "two": inline("two", 0.5, 0.5)}
     graph = build(BESIDE, fakes)
     response = await start(ask(graph.builder.route("a")))
     assert list(response.arms) == ["x", "y"]
@@ -139,7 +113,7 @@ async def test_models_that_are_asked_abreast_are_counted_each(start: Start) -> N
 
 @both_ways
 async def test_models_that_are_asked_singly_after_all_are_counted_once(start: Start) -> None:
-    fakes = {"one": inline("one", 0.25), "two": inline("two", 0.5)}
+    fakes = {"one": inline("one", 0.25, 0.25), "two": inline("two", 0.5, 0.5)}
     graph = build(BESIDE, fakes)
     await start(ask(graph.builder.route("a"), (13.0, 13.0, 13.0, 13.0)))
     assert len(fakes["one"].asked.requests) == 1
@@ -221,7 +195,7 @@ async def test_a_switched_route_is_off_wherever_it_is_used(start: Start) -> None
 
 
 async def test_a_switched_route_is_not_asked_abreast() -> None:
-    fakes = {"one": inline("one", 0.25), "two": inline("two", 0.5)}
+    fakes = {"one": inline("one", 0.25, 0.25), "two": inline("two", 0.5, 0.5)}
     graph = switched(f"{BESIDE.replace('x: one', 'x: b')}\nb: one", "{b: off}", fakes)
     response = await ask(graph.builder.route("a"))
     assert isinstance(response.arms["x"], SwitchedOff)

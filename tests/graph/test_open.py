@@ -87,7 +87,7 @@ async def test_routes_open_in_the_specs_order() -> None:
         assert graph.default == "iris"
         assert graph.limits.max_rows == 7
         assert isinstance(graph.clock, SystemClock)
-        assert graph.recorder is None
+        assert {route.recorder for route in graph.routes.values()} == {None}
         for name, route in graph.routes.items():
             assert route.name == route.description.name == name
             answer = await route.node.predictor(asking(graph))

@@ -84,7 +84,7 @@ ONE: Final = model("one", times(1))
         [None, None],
         [ONE, model("b", times(1), rows=TensorSpec("x", "float64", (-1, 2)))],
         [ONE, model("b", times(1), rows=TensorSpec("x", "float32", (-1, 3)))],
-        [ONE, model("b", times(1), columns=(3,))],
+        [ONE, model("b", times(1), columns=(2, 2))],
         [ONE, model("b", times(1), datatype="float64")],
         [model(name, times(1), rows=TensorSpec("x", "float32", (-1, -1))) for name in "ab"],
     ],
@@ -98,7 +98,33 @@ def test_models_of_like_rows_and_scores_can_be() -> None:
     assert abreast_of([ONE, other_name, ONE], ManualClock()) is not None
 
 
+def test_so_can_models_that_give_unlike_numbers_of_scores_a_row() -> None:
+    assert abreast_of([ONE, model("b", times(1), columns=(3,))], ManualClock()) is not None
+
+
 # --- answers -----------------------------------------------------------------------------
+
+
+def summed(rows: Array) -> Array:
+    total: Array = rows.sum(axis=1, keepdims=True)
+    return total
+
+
+@both_ways
+async def test_each_has_its_own_columns(start: Start) -> None:
+    clock = ManualClock()
+    models = [model("x2", times(2)), model("sum", summed, columns=(1,)), model("x1", times(1))]
+    several = abreast_of(models, clock)
+    assert several is not None
+    async with nothing_loose():
+        answers = await start(several(asking((1, 2), (3, 4))))
+    assert tables(answers) == [[[2, 4], [6, 8]], [[3], [7]], [[1, 2], [3, 4]]]
+
+
+async def test_one_that_gives_other_columns_than_it_says_is_asked_singly() -> None:
+    several = abreast_of([ONE, model("sum", summed, columns=(3,))], ManualClock())
+    assert several is not None
+    assert await several(asking((1, 2))) is None
 
 
 @both_ways

@@ -38,6 +38,7 @@ MODELS = {
         model("svc"),
         model("rf"),
         model("five", inputs=(-1, 5)),
+        model("odd", inputs=(-1, 5), outputs=(-1, 1), labels=()),
         model("any", inputs=(-1, -1)),
         model("image", inputs=(-1, 224, 224, 3)),
         model("shapeless", inputs=None, outputs=None),
@@ -83,7 +84,8 @@ def said(route: str) -> list[str]:
         "[{threshold: {min: 0.5}}, open]",
         "[{threshold: {min: 0.5, validated_for: abc}}, closed]",
         "[{breaker: {max_in_flight: 1}}, {mirror: {shadow: rf}}, {prediction_log: }, svc]",
-        "[{prediction_log: {outlier: rf}}, {timeout: {timeout_s: 1}}, {retry: }, svc]",
+        "[{prediction_log: {outlier: regressor}}, {timeout: {timeout_s: 1}}, {retry: }, svc]",
+        "[{prediction_log: {outlier: open}}, svc]",
         "[{rate_limit: {rate: 1}}, {breaker: {otherwise: rf}}, {constant: {answer: a}}]",
         "{fan_out: {arms: {x: svc, y: keyed, z: label}, positive: setosa}}",
         "{fan_out: {arms: {x: svc, y: keyed, z: label}, positive: 2}}",
@@ -139,12 +141,17 @@ def test_lines_up(route: str) -> None:
             "users of unlabelled get no /predict/label; give the model labels",
         ),
         (
+            "[{prediction_log: {outlier: svc}}, svc]",
+            "routes.a[0].prediction_log.outlier: an outlier model gives one score a row, and svc"
+            " does not",
+        ),
+        (
             "[{mirror: {shadow: five}}, svc]",
             "routes.a[0].mirror.shadow: the shapes do not line up: "
             "shadow takes rows of 5 values, the target of 4 values",
         ),
         (
-            "[{prediction_log: {outlier: five}}, svc]",
+            "[{prediction_log: {outlier: odd}}, svc]",
             "routes.a[0].prediction_log.outlier: the shapes do not line up: "
             "outlier takes rows of 5 values, the target of 4 values",
         ),

@@ -148,7 +148,7 @@ async def within(
     except StopIteration as stop:
         finished: T = stop.value
         return finished
-    waiting = _Together((Call(name, coroutine, deadline_s),), clock)
+    waiting = Together((Call(name, coroutine, deadline_s),), clock)
     waiting.add(Driven(coroutine, awaited), deadline_s)
     if waiting.pending:
         await waiting.wait()
@@ -168,24 +168,28 @@ async def together(calls: Sequence[Call[T]], *, clock: Clock) -> list[T | Except
     Returns:
         For each call, in order, what it returned or the exception it raised.
     """
-    running = _Together(calls, clock)
+    running = Together(calls, clock)
     running.start_all()
     if running.pending:
         await running.wait()
     return running.outcomes()
 
 
-class _Together(Generic[T]):
+@final
+class Together(Generic[T]):
+    """Waits for calls that run side by side; `together`, `within` and `beside` are made of it.
+
+    Args:
+        calls: what they are.
+        clock: tells the time and wakes.
+
+    Attributes:
+        pending: how many have not ended.
+    """
+
     __slots__ = (
-        "_calls",
-        "_clock",
-        "_driven",
-        "_earliest_s",
-        "_late",
-        "_timer",
-        "_wake",
-        "pending",
-    )
+        "_calls", "_clock", "_driven", "_earliest_s", "_late", "_timer", "_wake", "pending",
+    )  # fmt: skip
 
     def __init__(self, calls: Sequence[Call[T]], clock: Clock) -> None:
         self._calls = calls
@@ -198,6 +202,7 @@ class _Together(Generic[T]):
         self._timer: Timer | None = None
 
     def start_all(self) -> None:
+        """Have each take its first step, in order; one whose time has passed takes none."""
         now_s = self._clock.now_s
         for i, call in enumerate(self._calls):
             driven = Driven(call.coroutine)
@@ -231,7 +236,7 @@ class _Together(Generic[T]):
         try:
             await self._wake
         except asyncio.CancelledError:
-            await self._cancel_all()
+            await self.cancel_all()
             raise
         finally:
             if self._timer is not None:
@@ -245,7 +250,7 @@ class _Together(Generic[T]):
                 return Promise(driven.waiting_for.get_loop())
         return Promise(asyncio.get_running_loop())
 
-    async def _cancel_all(self) -> None:
+    async def cancel_all(self) -> None:
         """Cancel all, again each time that this is cancelled, until they have ended."""
         while True:
             for driven in self._driven:

@@ -47,6 +47,7 @@ class Description(Struct, frozen=True):
         branches: of what chooses by the request: what each branch answers to and with. The rest is
             then what all requests can count on.
         source: the model's file name, or what stands for it.
+        outlier: the score of what tells how unusual an input is, where there is such a model.
         known: False of a remote model that has not yet told what it takes and gives; the rest is
             then what the spec says.
     """
@@ -62,6 +63,7 @@ class Description(Struct, frozen=True):
     source: str = ""
     known: bool = True
     branches: Mapping[str, Description] = {}
+    outlier: TensorSpec | None = None
 
 
 Health: TypeAlias = Callable[[float], Awaitable[bool]]

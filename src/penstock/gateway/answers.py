@@ -101,10 +101,10 @@ def encode(response: InferenceResponse, fields: Mapping[str, FieldValue]) -> byt
         response: what was answered.
         fields: what the face itself adds to it.
     """
-    if response.kind is AnswerKind.SCORES and not (response.arms or response.fields or fields):
+    if response.kind is AnswerKind.SCORES and not response.arms:
         scores = response.primary  # the most frequent answer by far goes without detours
         if len(scores) == 1 and scores.size <= LARGE_VALUES:
-            return encode_json({"prediction": scores[0].tolist()})
+            return encode_json({"prediction": scores[0].tolist(), **response.fields, **fields})
     if size(response) > LARGE_VALUES:
         return None
     return encode_json({**as_json(response), **fields})

@@ -15,17 +15,19 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, final
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import NotReady, PenstockError, SpecError
 from penstock.core.ids import IdSource, is_well_formed
+from penstock.core.log import Log
 from penstock.core.record import Recorder
 from penstock.gateway.exchange import Exchange, Receive, Scope, Send, over_asgi
 from penstock.gateway.gateway import Gateway
 from penstock.gateway.generations import Generations
 from penstock.gateway.serving import plan_of, to_stderr
-from penstock.gateway.tools import tools_for
+from penstock.gateway.tools import prediction_log_for, tools_for
 from penstock.graph.open import shared
 from penstock.spec.plan import Plan
+from penstock.stores.sinks import log_places
 
 _NOT_OPEN: Final = "the gateway"
 
@@ -92,15 +94,18 @@ async def serving(
 
     Args:
         plan: the first generation.
-        environment: for `${...}` in its file.
+        environment: for `${...}` in its file, and for where predictions are recorded.
         clock: the machine's unless given.
         recorder: takes a record of every request's end, if anybody wants one.
 
     Raises:
         SpecError: it cannot be served; all that is wrong is told.
     """
-    shares = shared(clock=clock, recorder=recorder)
-    tools = tools_for(shares.clock)
+    clock = clock or SystemClock()
+    log = Log(clock)
+    predictions = prediction_log_for(log_places(environment), environment, clock, log)
+    shares = shared(clock=clock, recorder=recorder, log=log, predictions=predictions)
+    tools = tools_for(clock)
     generations = Generations(
         environment, shares=shares, tools=tools, warn=to_stderr, fault=_to_stderr
     )
@@ -112,6 +117,7 @@ async def serving(
         yield generations
     finally:
         await generations.close()
+        await predictions.close()
         tools.apart.close()
 
 

@@ -75,7 +75,7 @@ class Gateway:
         self._new_id = tools.ids.new_id
         self._tools = tools
         self._table = PathTable(() if served.alone else tuple(graph.routes))
-        face = FaceTools(graph, tools.apart, tools.seeds, tracer=tools.tracer)
+        face = FaceTools(graph, tools.apart, tools.seeds, tools.ids, tracer=tools.tracer)
         self.lane_bytes = min(LARGE_BYTES, graph.limits.max_body_bytes)
         self.lane: dict[bytes, Lane] = {}
         for name, route in graph.routes.items():

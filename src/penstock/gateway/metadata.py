@@ -137,6 +137,17 @@ def metadata(route: Route) -> dict[str, Json]:
         "prediction_type": _prediction(description, answer, _type_of),
         "prediction_structure": _prediction(description, answer, _structure_of),
         "prediction_sample": None if answer is None else _sample(answer),
+        **({} if description.outlier is None else _outlier(description.outlier, answer)),
+    }
+
+
+def _outlier(score: TensorSpec, answer: InferenceResponse | None) -> dict[str, Json]:
+    fields = {} if answer is None else answer.fields
+    sample = [_rounded(fields.get("is_outlier")), _rounded(fields.get("outlier_score"))]
+    return {
+        "outlier_type": f"bool, {_word(score.datatype)}",
+        "outlier_structure": "(1,2)",
+        "outlier_sample": None if answer is None else sample,
     }
 
 
@@ -172,7 +183,11 @@ def _each(value: Json, change: Any) -> Json:  # noqa: ANN401 - any depth
 
 def _sample(answer: InferenceResponse) -> Json:
     """Return the answer's predictions without the keys around them, to 8 decimals."""
-    return _each(_bare(answer), lambda value: round(value, SAMPLE_DECIMALS))
+    return _rounded(_bare(answer))
+
+
+def _rounded(value: Json) -> Json:
+    return _each(value, lambda one: round(one, SAMPLE_DECIMALS))
 
 
 def _bare(outcome: InferenceResponse | ServingError) -> Json:

@@ -14,7 +14,7 @@ from penstock.core.errors import (
     NoSample,
     ServingError,
 )
-from penstock.core.ids import SeedSource
+from penstock.core.ids import IdSource, SeedSource
 from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest
 from penstock.gateway.answers import encode, encode_large
 from penstock.gateway.body import ReadingBudget, read_body
@@ -52,11 +52,12 @@ class FaceTools:
         graph: what is open.
         apart: decodes large bodies.
         seeds: makes a seed for each request.
+        ids: makes the ids of records.
         tracer: makes spans; None where nothing is traced.
     """
 
     __slots__ = (
-        "apart", "budget", "clock", "faults", "graph", "measures", "new_seed", "now_s", "recorder",
+        "apart", "budget", "clock", "faults", "graph", "measures", "new_id", "new_seed", "now_s",
         "tracer",
     )  # fmt: skip
 
@@ -65,6 +66,7 @@ class FaceTools:
         graph: Graph,
         apart: ApartDecoder,
         seeds: SeedSource,
+        ids: IdSource,
         *,
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -75,8 +77,8 @@ class FaceTools:
         self.clock: Clock = graph.clock
         self.now_s = graph.clock.now_s
         self.new_seed = seeds.new_seed
+        self.new_id = ids.new_id
         self.measures = graph.measures
-        self.recorder = graph.recorder
         self.tracer = tracer
 
 
@@ -106,8 +108,9 @@ class PlainRoute:
         self._input = rows.name
         self._decoder = BodyDecoder(rows, fields.body_keys, limits.max_rows)
         self._traced = tools.tracer is not None
+        self._recorded = route.recorder is not None
         self._ends = RouteEnds(
-            route.name, tools.clock, tools.measures, recorder=tools.recorder, tracer=tools.tracer
+            route.name, tools.clock, tools.measures, recorder=route.recorder, tracer=tools.tracer
         )
 
     def serve_at(self, table: PathTable, prefix: str) -> None:
@@ -241,6 +244,7 @@ class PlainRoute:
             labelled,
             self._head.fields(exchange, body_fields),
             "" if trace is None and not self._traced else record.traceparent(trace),
+            self._tools.new_id() if self._recorded else "",
         )
         return request
 

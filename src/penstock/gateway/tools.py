@@ -9,10 +9,14 @@ from msgspec import Struct
 
 from penstock.core.clock import Clock
 from penstock.core.ids import IdSource, SeedSource
+from penstock.core.log import Says
 from penstock.gateway.admin import admin_token
 from penstock.gateway.decode import ApartDecoder
 from penstock.gateway.operator import Operator
+from penstock.gateway.status import status_of
 from penstock.gateway.tracing import RequestTracer
+from penstock.stores.prediction_log import PredictionLog
+from penstock.stores.sinks import LogPlaces, given_key
 
 NO_ENVIRONMENT: Final[Mapping[str, str]] = {}
 
@@ -69,4 +73,20 @@ def tools_for(
     token = None if operator is None else admin_token(environment)
     return GatewayTools(
         IdSource(), SeedSource(), ApartDecoder(clock), Draining(), operator, token, tracer
+    )
+
+
+def prediction_log_for(
+    places: LogPlaces, environment: Mapping[str, str], clock: Clock, log: Says
+) -> PredictionLog:
+    """Return the prediction log of a process.
+
+    Args:
+        places: where records go.
+        environment: may give the key of digests.
+        clock: tells the time.
+        log: is told what is odd.
+    """
+    return PredictionLog(
+        places, clock=clock, log=log, status_of=status_of, key=given_key(environment)
     )

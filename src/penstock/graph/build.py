@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, assert_never, final
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from penstock.core.background import BackgroundScope
 from penstock.core.clock import Clock
@@ -18,6 +17,7 @@ from penstock.core.values import AnswerKind
 from penstock.graph.arms import describe_constant
 from penstock.graph.conditions import condition_node
 from penstock.graph.fan_outs import build_fan_out
+from penstock.graph.logged import with_outlier
 from penstock.graph.node import Node, always_healthy
 from penstock.graph.splits import split_node
 from penstock.graph.wrap import Wrap
@@ -30,7 +30,16 @@ from penstock.spec.experiments import experiments
 from penstock.spec.walk import arms, references
 
 AVAILABLE: Final = frozenset(
-    {"fan_out", "split", "condition", "constant", "mirror", "threshold", "timeout"}
+    {
+        "fan_out",
+        "split",
+        "condition",
+        "constant",
+        "mirror",
+        "prediction_log",
+        "threshold",
+        "timeout",
+    }
 )
 """The patterns that are built in this version; `check` refuses the others."""
 
@@ -38,6 +47,11 @@ NO_MISFITS: Final[Mapping[str, str]] = {}
 
 MAX_DEPTH: Final = 64
 """How many patterns may stand within each other: each takes of the interpreter's stack."""
+
+
+def no_log() -> bool:
+    """Tell that there is no room for records: there is no log."""
+    return False
 
 
 class Tools(Struct, frozen=True):
@@ -48,6 +62,7 @@ class Tools(Struct, frozen=True):
         background: where work runs that no answer waits for.
         recorder: is told of every request's end; None where nobody listens.
         measures: what is counted of each node and model; survives the graph.
+        has_log_room: whether the prediction log takes a record now.
         live: False where only samples are predicted: then nobody but who answers is asked.
     """
 
@@ -55,6 +70,7 @@ class Tools(Struct, frozen=True):
     background: BackgroundScope
     recorder: Recorder | None
     measures: Measures
+    has_log_room: Callable[[], bool] = no_log
     live: bool = True
 
 
@@ -103,7 +119,7 @@ class Builder:
         None is switched off there, nothing is counted, copied or recorded. The sample of a branch
         meets that branch: a condition there does not look at its rows.
         """
-        spec = msgspec.structs.replace(self._spec, states={})
+        spec = structs.replace(self._spec, states={})
         tools = Tools(self._tools.clock, self._tools.background, None, Measures(), live=False)
         return Builder(spec, self._models, tools, self._misfits)
 
@@ -173,7 +189,7 @@ class Builder:
                 )
                 return self._around(inner, timeout, layer.place)
             case tree.PredictionLog():
-                raise _not_available(layer.place, "prediction_log")
+                return self._prediction_log(layer, inner)
             case tree.Mirror():
                 return self._mirror(layer, inner)
             case tree.Breaker():
@@ -221,6 +237,14 @@ class Builder:
         shadow = self._node(layer.shadow)
         mirror = self._wrap.mirror(layer, inner, shadow, self._spec.limits.timeout_s)
         return self._around(inner, mirror, layer.place, beside=(shadow,))
+
+    def _prediction_log(self, layer: tree.PredictionLog, inner: Node) -> Node:
+        beside = () if layer.outlier is None else (self._node(layer.outlier),)
+        outlier = beside[0] if beside else None
+        has_room = self._tools.has_log_room if self._tools.live else None
+        log = self._wrap.prediction_log(layer, inner, outlier, has_room)
+        node = self._around(inner, log, layer.place, beside)
+        return node if outlier is None else with_outlier(layer, node, outlier.description)
 
     def _constant(self, target: tree.Constant) -> Node:
         constant = Constant(answer=target.answer, place=target.place, clock=self._tools.clock)

@@ -62,12 +62,14 @@ class Route(Struct, frozen=True):
         sample_answer: a real prediction of the description's sample; None without a sample.
         sampler: predicts the sample when somebody asks for it: a remote model is behind the route,
             which may not answer now, or it chooses by the request; None elsewhere.
+        recorder: is told of every request's end; None where the route is not recorded.
     """
 
     name: str
     node: Node
     sample_answer: InferenceResponse | None
     sampler: Predictor | None = None
+    recorder: Recorder | None = None
 
     @property
     def description(self) -> Description:

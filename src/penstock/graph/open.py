@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from penstock.core.background import BackgroundScope
 from penstock.core.clock import Clock, SystemClock
@@ -25,11 +24,14 @@ from penstock.core.predictor import Description, OpenModel
 from penstock.core.readings import background_readings
 from penstock.core.record import Recorder
 from penstock.core.values import InferenceRequest, InferenceResponse
-from penstock.graph.build import NO_MISFITS, Builder, Tools
+from penstock.graph.build import NO_MISFITS, Builder, Tools, no_log
+from penstock.graph.logged import policies_of
 from penstock.graph.models import Lease, OpenModels, urls_of
 from penstock.graph.node import Node, Route
 from penstock.spec import tree
 from penstock.spec.reach import reached
+from penstock.stores.policy import Policies
+from penstock.stores.prediction_log import PredictionLog
 
 DRAIN_S: Final = 5.0
 """How long background work may go on after the graph has been told to close."""
@@ -48,7 +50,6 @@ class Graph(Struct, frozen=True):
         background: where work runs that no answer waits for.
         clock: tells the time.
         faults: says the causes of what failed.
-        recorder: is told of every request's end; None where nobody listens.
         measures: what is counted.
         places: where it is counted.
         misfits: models that do not fit the spec, and why; they are not asked.
@@ -62,7 +63,6 @@ class Graph(Struct, frozen=True):
     background: BackgroundScope
     clock: Clock
     faults: FaultLog
-    recorder: Recorder | None
     measures: Measures
     places: frozenset[str]
     misfits: Mapping[str, str] = NO_MISFITS
@@ -91,6 +91,7 @@ class Shared(Struct, frozen=True):
         measures: what is counted.
         models: those that are open.
         recorder: takes a record of every request's end, if anybody wants one.
+        predictions: takes the records of routes that have a prediction_log, if no recorder does.
     """
 
     clock: Clock
@@ -99,16 +100,28 @@ class Shared(Struct, frozen=True):
     measures: Measures
     models: OpenModels
     recorder: Recorder | None = None
+    predictions: PredictionLog | None = None
+
+    def recorder_of(self, policies: Policies) -> Recorder | None:
+        """Return what takes the records of a graph."""
+        if self.recorder is None and self.predictions is not None and policies:
+            return self.predictions.recorder(policies)
+        return self.recorder
 
 
 def shared(
-    *, clock: Clock | None = None, recorder: Recorder | None = None, log: Says | None = None
+    *,
+    clock: Clock | None = None,
+    recorder: Recorder | None = None,
+    log: Says | None = None,
+    predictions: PredictionLog | None = None,
 ) -> Shared:
     """Return what graphs share: the machine's clock and standard error unless others are given."""
     clock = clock or SystemClock()
     log = log or Log(clock)
     measures = Measures()
-    return Shared(clock, log, FaultLog(log), measures, OpenModels(clock, measures), recorder)
+    models = OpenModels(clock, measures)
+    return Shared(clock, log, FaultLog(log), measures, models, recorder, predictions)
 
 
 @asynccontextmanager
@@ -154,13 +167,18 @@ async def open_graph(
         await asyncio.to_thread(check_models, descriptions)
         stack.enter_context(shares.measures.watching(partial(background_readings, background)))
         stack.push_async_callback(_drained, background, shares.log)
-        tools = Tools(clock, background, shares.recorder, shares.measures)
+        policies = policies_of(spec, generation)
+        recorder = shares.recorder_of(policies)
+        has_room = no_log if shares.predictions is None else shares.predictions.has_room
+        tools = Tools(clock, background, recorder, shares.measures, has_room)
         builder = Builder(spec, models, tools, misfits)
         sampling = builder.sampling()
         routes: dict[str, Route] = {}
         for name in spec.routes:
             node, sampled = builder.route(name), sampling.route(name)
-            routes[name] = await _route(spec, node, sampled, name, clock)
+            route = await _route(spec, node, sampled, name, clock)
+            listens = recorder if name in policies else shares.recorder
+            routes[name] = structs.replace(route, recorder=listens)
             await asyncio.sleep(0)  # of thousands of routes it takes its time: others have a turn
         yield Graph(
             routes,
@@ -170,7 +188,6 @@ async def open_graph(
             background,
             clock,
             shares.faults,
-            shares.recorder,
             shares.measures,
             builder.places,
             misfits,
@@ -185,7 +202,7 @@ async def _drained(background: BackgroundScope, log: Says) -> None:
 
 
 async def _route(spec: tree.Spec, node: Node, sampled: Node, name: str, clock: Clock) -> Route:
-    description = msgspec.structs.replace(node.description, name=name)
+    description = structs.replace(node.description, name=name)
     named = Node(
         node.predictor, description, node.health, node.arms or _own(node), choose=node.choose
     )

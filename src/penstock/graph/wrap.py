@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import final
 
@@ -11,12 +11,14 @@ from msgspec import structs
 from penstock.core.background import BackgroundScope, QueueBounds
 from penstock.core.clock import Clock
 from penstock.core.measures import Measure, Measures
+from penstock.core.outliers import Outlier
 from penstock.core.predictor import Abreast, InlineModel, OpenModel, Predictor
 from penstock.core.record import Recorder, Role
 from penstock.core.values import InferenceRequest
 from penstock.graph.measured import Measured, MeasuredAbreast, Unready
 from penstock.graph.node import Choose, Node, Recorded, never_healthy
 from penstock.patterns.mirror import Mirror
+from penstock.patterns.prediction_log import PredictionLog
 from penstock.patterns.switch import Switch
 from penstock.runtimes.abreast import abreast_of
 from penstock.spec import tree
@@ -89,6 +91,31 @@ class Wrap:
             place=layer.place,
             copies=self._background.queue(layer.place, bounds, self._clock),
             clock=self._clock,
+        )
+
+    def prediction_log(
+        self,
+        layer: tree.PredictionLog,
+        inner: Node,
+        outlier: Node | None,
+        has_room: Callable[[], bool] | None,
+    ) -> Predictor:
+        """Return a prediction log's layer; its outlier model is counted by a place of its own."""
+        return PredictionLog(
+            inner=inner.predictor,
+            outlier=None if outlier is None else self._outlier(layer, inner, outlier),
+            has_room=has_room if layer.on_full is tree.OnFull.BLOCK else None,
+            place=layer.place,
+            clock=self._clock,
+        )
+
+    def _outlier(self, layer: tree.PredictionLog, inner: Node, outlier: Node) -> Outlier:
+        return Outlier(
+            predictor=self.measured(outlier.predictor, child(layer.place, "outlier")),
+            threshold=layer.outlier_threshold,
+            timeout_s=layer.outlier_timeout_s,
+            runs_beside=outlier.inline is None,
+            abreast=self.abreast([inner.inline, outlier.inline]),
         )
 
     def unready(self, node: Node, place: str) -> Node:

@@ -1,4 +1,4 @@
-"""Several quick models on the same rows, in one run: the arms of a fan-out, abreast.
+"""Several quick models on the same rows, in one run: a fan-out's arms, an outlier model, abreast.
 
 Asked one by one, each arm costs a request its own queue, promise and turn, which together cost more
 than the models. Models that run on the loop anyway are therefore run one after the other for all
@@ -10,6 +10,7 @@ them than belong on the loop, a full queue) is answered None, and the arms are a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from itertools import accumulate
 from typing import final
 
 import numpy as np
@@ -31,12 +32,16 @@ from penstock.runtimes.running import TickBatched
 def abreast_of(models: Sequence[InlineModel | None], clock: Clock) -> Abreast | None:
     """Return what asks all the models in one run, or None where they cannot be.
 
-    They can if each runs on the loop, and all take the same rows and give scores of one shape.
+    They can if each runs on the loop, and all take the same rows and give scores of one shape, or
+    each so many a row.
     """
     inline = [model for model in models if model is not None and -1 not in model.rows.shape[1:]]
     if len(inline) < max(2, len(models)):
         return None
-    forms = {(m.rows.datatype, m.rows.shape[1:], m.datatype, m.columns) for m in inline}
+    plain = all(len(model.columns) == 1 for model in inline)
+    forms = {
+        (m.rows.datatype, m.rows.shape[1:], m.datatype, () if plain else m.columns) for m in inline
+    }
     return Abreast(inline, clock) if len(forms) == 1 else None
 
 
@@ -45,7 +50,7 @@ class Abreast:
     """Asks several models the same rows in one run.
 
     Args:
-        models: of like rows and scores.
+        models: of like rows and scores; scores of one axis may differ in their columns.
         clock: tells the time.
     """
 
@@ -54,7 +59,10 @@ class Abreast:
         self._now_s = clock.now_s
         self._dtype = np.dtype(models[0].rows.datatype)
         self._row_shape = models[0].rows.shape[1:]
-        self._columns = models[0].columns
+        columns = [model.columns for model in models]
+        self._joins = len(set(columns)) > 1
+        ends = list(accumulate(one[0] for one in columns)) if self._joins else []
+        self._parts = [slice(end - one[0], end) for end, one in zip(ends, columns, strict=False)]
         name = self._name = ", ".join(model.name for model in models)
         left_s = max(0.0, LOOP_SLICE_S - sum(model.one_s for model in models))
         most = min(MAX_BATCH_ROWS, 1 + int(left_s / sum(model.row_s for model in models)))
@@ -81,7 +89,7 @@ class Abreast:
         return [
             InferenceResponse(
                 AnswerKind.SCORES,
-                {model.output: table[:, i]},
+                {model.output: table[:, self._parts[i]] if self._joins else table[:, i]},
                 model.name,
                 model.version,
                 (Hop(model.hop, started_s, elapsed_s),),
@@ -90,11 +98,12 @@ class Abreast:
         ]
 
     def _run(self, rows: Array) -> Array:
-        """Run all models: rows `[n, ...]` to scores `[n, models, columns]`."""
-        table = np.stack([model.run(rows) for model in self._models], axis=1)
-        if table.shape[2:] != self._columns:
-            raise ModelFailed(self._name, "gave another number of scores than it says")
-        return table
+        """Run all models: rows `[n, ...]` to scores `[n, models, columns]`, or `[n, columns]`."""
+        tables = [model.run(rows) for model in self._models]
+        for model, table in zip(self._models, tables, strict=True):
+            if table.shape[1:] != model.columns:
+                raise ModelFailed(self._name, "gave another number of scores than it says")
+        return np.concatenate(tables, axis=1) if self._joins else np.stack(tables, axis=1)
 
 
 @final

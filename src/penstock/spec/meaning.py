@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 from penstock.spec.conditions import check_condition
 from penstock.spec.fields import wrong_field
+from penstock.spec.logged import check_logged, check_redact
 from penstock.spec.problems import Lines, Problem, child, item, listed, meant, quoted
 from penstock.spec.tree import (
     Aggregate,
@@ -66,6 +67,7 @@ def check_part(part: Part, spec: Spec, lines: Lines) -> Iterator[Problem]:
             if not part.percent:
                 yield lines.warning(child(part.place, "percent"), "0 percent copies nothing")
         case PredictionLog():
+            yield from check_redact(part, lines)
             yield from _fields(child(part.place, "groups"), part.groups, lines)
         case RateLimit() | Timeout() | Retry():
             pass
@@ -143,6 +145,7 @@ def _split(split: Split, lines: Lines) -> Iterator[Problem]:
 
 
 def _pipeline(pipeline: Pipeline, spec: Spec, lines: Lines) -> Iterator[Problem]:
+    yield from check_logged(pipeline, spec, lines)
     below = bottom(pipeline.target, spec)
     if below is None or isinstance(below, Reference):
         return

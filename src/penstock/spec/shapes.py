@@ -127,6 +127,8 @@ class _Shapes:
         for layer in pipeline.layers:
             beside = {"the target": pipeline.target, **_beside(layer)}
             yield from self.same_rows(layer.place, beside)
+            if isinstance(layer, PredictionLog) and layer.outlier is not None:
+                yield from self._outlier(child(layer.place, "outlier"), layer.outlier)
             if below is not None and isinstance(layer, Threshold):
                 yield from self._threshold(layer, below)
             if below is not None and isinstance(layer, Breaker | Threshold):
@@ -183,6 +185,14 @@ class _Shapes:
             for name in threshold.classes:
                 path = child(child(threshold.place, "classes"), name)
                 yield from self._known_class(path, name, model)
+
+    def _outlier(self, path: str, outlier: Expression) -> Iterator[Problem]:
+        model = self._sole(outlier)
+        if model is not None and (
+            model.kind is not AnswerKind.SCORES or _columns(model) not in (1, None)
+        ):
+            sentence = f"an outlier model gives one score a row, and {model.name} does not"
+            yield self._lines.error(path, sentence)
 
     def _known_class(self, path: str, name: str, model: Description) -> Iterator[Problem]:
         if not model.labels:

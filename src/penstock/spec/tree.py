@@ -381,6 +381,10 @@ class PredictionLog(Node, frozen=True, kw_only=True, tag="prediction_log"):
         Expression | None, Meta(description="A model whose score tells how unusual the input is.")
     ] = None
     outlier_threshold: Annotated[float, Meta(description="Below it the input is an outlier.")] = 0.0
+    outlier_timeout_s: Annotated[
+        Seconds,
+        Meta(description="How long an answer may wait for its score; then it has none (null)."),
+    ] = 1.0
     groups: Annotated[
         tuple[RequestField, ...],
         Meta(description="`header:X` or `field:X`: recorded, for evaluation per group."),

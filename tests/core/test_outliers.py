@@ -1,0 +1,77 @@
+"""Scores of rows: flags, what is no score, and rows that are asked for again."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from penstock.core.errors import AnswerNotFinite, ModelFailed
+from penstock.core.outliers import MAX_TRIES, Outlier, flagged, score, unscored
+from penstock.core.predictor import Predictor
+from penstock.core.values import Hop, InferenceRequest, InferenceResponse
+from tests.support import Recording, a_request, failing, hops, scores
+
+
+def an_outlier(predictor: Predictor, threshold: float = 0.0) -> Outlier:
+    return Outlier(predictor=predictor, threshold=threshold, timeout_s=1.0, runs_beside=True)
+
+
+async def by_first_value(request: InferenceRequest, /) -> InferenceResponse:
+    """Score a row by its first value, and refuse the first that is 9."""
+    (tensor,) = request.tensors.values()
+    firsts = tensor[:, 0].tolist()
+    if 9.0 in firsts:
+        raise AnswerNotFinite("ocs", firsts.index(9.0))
+    return scores(*([first] for first in firsts), model="ocs")
+
+
+@pytest.mark.parametrize(
+    ("given", "flag", "shown"),
+    [(0.5, False, 0.5), (0.25, False, 0.25), (0.0, True, 0.0), (math.nan, True, None),
+     (math.inf, False, None), (-math.inf, True, None)],
+)  # fmt: skip
+def test_below_the_threshold_or_no_number_is_an_outlier(
+    given: float, flag: bool, shown: float | None
+) -> None:
+    assert flagged([given], 0.25) == [(flag, shown)]
+
+
+async def test_a_model_scores_all_rows() -> None:
+    told = await score(an_outlier(by_first_value, 0.25), a_request((0.5,), (0.125,)))
+    assert told.flags == [(False, 0.5), (True, 0.125)]
+    assert [hop.name for hop in told.trail] == ["model:ocs@1"]
+
+
+async def test_an_error_is_no_score_and_its_way_is_kept() -> None:
+    error = ModelFailed("ocs")
+    error.trail = (Hop("models.ocs!model_failed", 0.0, 0.0),)
+    told = await score(an_outlier(failing(error)), a_request((1.0,), (2.0,)))
+    assert told == unscored(2, error.trail)
+    assert hops(error) == ["models.ocs!model_failed"]
+
+
+async def test_a_fault_is_raised() -> None:
+    with pytest.raises(ValueError, match="a fault"):
+        await score(an_outlier(failing(ValueError("a fault"))), a_request())
+
+
+async def test_rows_without_a_finite_score_are_outliers_and_the_others_asked_again() -> None:
+    asked = Recording(by_first_value)
+    told = await score(an_outlier(asked), a_request((1.0,), (9.0,), (-2.0,), (9.0,)))
+    assert told.flags == [(False, 1.0), (True, None), (True, -2.0), (True, None)]
+    assert [one.rows for one in asked.requests] == [4, 3, 2]
+    assert (await score(an_outlier(asked), a_request((9.0,)))).flags == [(True, None)]
+    assert len(asked.requests) == 4
+
+
+async def test_but_not_for_ever() -> None:
+    asked = Recording(by_first_value)
+    told = await score(an_outlier(asked), a_request(*[(9.0,)] * 20))
+    assert told.flags == [(True, None)] * (MAX_TRIES + 1) + [(None, None)] * (19 - MAX_TRIES)
+    assert len(asked.requests) == MAX_TRIES + 1
+
+
+async def test_a_row_that_was_not_asked_for_is_no_outlier() -> None:
+    strange = an_outlier(failing(AnswerNotFinite("ocs", 5)))
+    assert await score(strange, a_request((1.0,))) == unscored(1, ())
