@@ -37,6 +37,16 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--state-dir", help="where live changes are kept, and asked for (by spec and port)"
     )
+    serve.add_argument(
+        "--log-dir", help="where predictions are recorded (log, in the state directory)"
+    )
+    serve.add_argument(
+        "--log-sink",
+        action="append",
+        default=[],
+        metavar="SINK",
+        help="where else they are: stdout (JSON lines)",
+    )
     serve.add_argument("--labels", help="of a model file: JSON file of class names")
     serve.add_argument("--sample", help="of a model file: rows that it can predict, as JSON")
 
@@ -97,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
             from penstock.cli.check import check
 
             return check(options.spec, os.environ)
-        case "switch" | "set" | "history" | "reload" | "status":
+        case "switch" | "set" | "history" | "reload" | "status" | "log":
             return operate(options, os.environ)
         case _:
             from penstock.cli.explain import explain

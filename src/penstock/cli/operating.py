@@ -15,7 +15,7 @@ NEWEST: Final = 20
 
 
 def add_operating_verbs(verbs: Verbs) -> None:
-    """Add the parsers of `switch`, `set`, `history`, `reload` and `status`."""
+    """Add the parsers of `switch`, `set`, `history`, `reload`, `status` and `log`."""
     switch = _verb(
         verbs,
         "switch",
@@ -53,6 +53,27 @@ def add_operating_verbs(verbs: Verbs) -> None:
     _verb(verbs, "reload", "have a running server read its spec anew", "penstock reload")
     status = _verb(verbs, "status", "show what a running server serves", "penstock status --json")
     status.add_argument("--json", action="store_true", help="as JSON")
+    _add_log_verbs(verbs)
+
+
+def _add_log_verbs(verbs: Verbs) -> None:
+    log = verbs.add_parser("log", help="look into the prediction log")
+    tail = _verb(
+        log.add_subparsers(dest="log_verb", required=True, metavar="VERB"),
+        "tail",
+        "show the newest records of the prediction log",
+        "penstock log tail -n 5 --route iris",
+    )
+    tail.add_argument("--log-dir", help="where it lies (log, in the state directory)")
+    tail.add_argument("--route", help="only records of this route")
+    tail.add_argument(
+        "-n",
+        dest="newest",
+        metavar="N",
+        type=_count,
+        default=NEWEST,
+        help=f"only the newest N ({NEWEST})",
+    )
 
 
 def operate(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -64,6 +85,8 @@ def operate(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
             from penstock.cli.set import set_values as verb
         case "history":
             from penstock.cli.history import history as verb
+        case "log":
+            from penstock.cli.log import log as verb
         case "reload":
             from penstock.cli.reload import reload as verb
         case _:
@@ -94,5 +117,5 @@ def _port(text: str) -> int:
 def _count(text: str) -> int:
     count = int(text) if text.isascii() and text.isdigit() else 0
     if count < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of events: give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number: give 1 or more")
     return count

@@ -24,11 +24,13 @@ from penstock.gateway.detail import detail_of
 from penstock.gateway.generations import Generations
 from penstock.gateway.library_log import libraries_logged
 from penstock.gateway.server import Server, server_for
-from penstock.gateway.tools import tools_for
+from penstock.gateway.tools import prediction_log_for, tools_for
 from penstock.gateway.tracing import tracer_for
 from penstock.graph.open import shared
 from penstock.spec.plan import Plan
 from penstock.spec.problems import Problem
+from penstock.stores.prediction_log import PredictionLog
+from penstock.stores.sinks import LogPlaces
 from penstock.supervisor.verbs import Operator
 from penstock.supervisor.worker import Report
 
@@ -45,11 +47,21 @@ class Process:
     Args:
         generations: what it serves.
         server: serves it.
+        predictions: records what comes.
+        places: where that is recorded.
     """
 
-    def __init__(self, generations: Generations, server: Server) -> None:
+    def __init__(
+        self,
+        generations: Generations,
+        server: Server,
+        predictions: PredictionLog,
+        places: LogPlaces,
+    ) -> None:
         self.generations = generations
         self.server = server
+        self._predictions = predictions
+        self._places = places
         self._started_wall_s = generations.shares.clock.wall_s()
 
     async def prepare(self, plan: Plan) -> tuple[str, ...]:
@@ -71,7 +83,10 @@ class Process:
             generation=self.generations.plan.generation,
             started_wall_s=self._started_wall_s,
             measures=self.generations.shares.measures.snapshot(),
-            detail=detail_of(self.generations.serves.graph),
+            detail={
+                **detail_of(self.generations.serves.graph),
+                "prediction_log": self._predictions.detail(),
+            },
         )
 
     def last(self) -> Report:
@@ -89,16 +104,25 @@ class Process:
         gc.freeze()
 
     def announce(self, host: str, port: int) -> None:
-        """Print what is served, and a line to try, if anybody reads it."""
+        """Print what is served, and a line to try, if anybody reads it.
+
+        Where standard output is for records, nothing else is printed there.
+        """
         graph = self.generations.serves.graph
         alone = self.generations.plan.route is not None
         with suppress(OSError):
-            print(banner(graph, host, port, alone=alone), flush=True)
+            out = sys.stderr if self._places.stdout else sys.stdout
+            print(banner(graph, host, port, alone=alone), flush=True, file=out)
 
 
 @asynccontextmanager
 async def process(
-    environment: Mapping[str, str], *, index: int, log: Log, operator: Operator
+    environment: Mapping[str, str],
+    *,
+    index: int,
+    log: Log,
+    operator: Operator,
+    places: LogPlaces,
 ) -> AsyncIterator[Process]:
     """Make what serves; it serves once a generation has been prepared and flipped to.
 
@@ -107,9 +131,12 @@ async def process(
         index: of the worker.
         log: is told what is odd.
         operator: does what operators ask for over HTTP.
+        places: where predictions are recorded.
     """
-    shares = shared(log=log)
-    clock, measures = shares.clock, shares.measures
+    clock = SystemClock()
+    predictions = prediction_log_for(places, environment, clock, log)
+    shares = shared(clock=clock, log=log, predictions=predictions)
+    measures = shares.measures
     tracer = tracer_for(environment, clock)
     tools = tools_for(clock, operator=operator, environment=environment, tracer=tracer)
 
@@ -121,11 +148,14 @@ async def process(
         libraries_logged(log),
         measures.watching(partial(process_readings, str(index), clock.wall_s())),
         measures.watching(partial(log_readings, log)),
+        measures.watching(predictions.readings),
     ):
         try:
-            yield Process(generations, server_for(generations))
+            predictions.begin()
+            yield Process(generations, server_for(generations), predictions, places)
         finally:
             await generations.close()
+            await predictions.close()
             tools.apart.close()
             if tracer is not None:
                 await asyncio.to_thread(tracer.close)

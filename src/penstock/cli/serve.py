@@ -24,6 +24,9 @@ from penstock.gateway.server import BACKLOG, DRAIN_S, GRACE_S
 from penstock.gateway.serving import plan_of_model, reserved_words
 from penstock.graph.build import AVAILABLE
 from penstock.spec.read import read_spec, read_text
+from penstock.stores.log_folder import LOG_NAME
+from penstock.stores.prediction_log import CLOSE_TIMEOUT_S
+from penstock.stores.sinks import LogPlaces, log_places
 from penstock.supervisor.control import ControlServer
 from penstock.supervisor.crew import Alone
 from penstock.supervisor.draft import PlanSource
@@ -53,6 +56,7 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         SpecError: what is to be served cannot be.
         CannotListen: the address cannot be had.
         StateInUse, StateCorrupt: the state directory cannot be this server's.
+        BadLogSetting: what is said of the prediction log cannot be.
     """
     plans = plan_source(options, environment)
     with contextlib.ExitStack() as stack:
@@ -61,8 +65,9 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         ]
         state = open_state(_state_folder(options, environment, sockets[0].getsockname()[1]))
         stack.callback(state.close)
+        places = _log_places(options, environment, state)
         serving = _serve_alone if len(sockets) == 1 else _serve_together
-        run(serving(plans, state, sockets, options.host, environment))
+        run(serving(plans, state, sockets, options.host, environment, places))
     return 0
 
 
@@ -111,6 +116,15 @@ def _state_folder(
     return default_folder(environment, Path(options.what).absolute(), port)
 
 
+def _log_places(
+    options: argparse.Namespace, environment: Mapping[str, str], state: State
+) -> LogPlaces:
+    otherwise = None if state.folder is None else Path(state.folder).absolute() / LOG_NAME
+    return log_places(
+        environment, folder=options.log_dir, otherwise=otherwise, sinks=options.log_sink
+    )
+
+
 # --- where -------------------------------------------------------------------------------
 
 
@@ -151,13 +165,14 @@ async def _serve_alone(
     sockets: Sequence[socket.socket],
     host: str,
     environment: Mapping[str, str],
+    places: LogPlaces,
 ) -> None:
     """Serve in this process; the supervisor is beside it."""
     clock = SystemClock()
     log = Log(clock)
     crew = Alone(clock)
     supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
-    async with process(environment, index=0, log=log, operator=supervisor) as alone:
+    async with process(environment, index=0, log=log, operator=supervisor, places=places) as alone:
         crew.worker = alone
 
         async def until_stopped() -> None:
@@ -177,13 +192,16 @@ async def _serve_together(
     sockets: Sequence[socket.socket],
     host: str,
     environment: Mapping[str, str],
+    places: LogPlaces,
 ) -> None:
     """Lead workers that serve, each in a process of its own."""
     del host, environment  # the workers have both
     clock = SystemClock()
     log = Log(clock)
     listening = [one.fileno() for one in sockets]
-    crew = Processes(WORKER, listening, clock=clock, log=log, drain_s=GRACE_S + DRAIN_S)
+    worker = (*WORKER, places.folder or "", ",".join(places.sinks))
+    drain_s = GRACE_S + DRAIN_S + CLOSE_TIMEOUT_S
+    crew = Processes(worker, listening, clock=clock, log=log, drain_s=drain_s)
     supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
     stopped = asyncio.Event()
 

@@ -1,4 +1,6 @@
-"""A worker's process: `python -m penstock.cli.worker INDEX LINK LISTENING...`, by the supervisor.
+"""A worker's process, started by the supervisor.
+
+    python -m penstock.cli.worker LOG_FOLDER LOG_SINKS INDEX LINK LISTENING...
 
 It serves what it is told over its link, and accepts from its own listening socket once it is told
 to. It ends by SIGTERM, or when the supervisor has gone: nobody could tell it of changes any more.
@@ -22,6 +24,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.link import Link, LinkError
 from penstock.core.log import Log
 from penstock.spec.plan import Plan
+from penstock.stores.sinks import LogPlaces
 from penstock.supervisor.remote import RemoteSupervisor
 
 LEAVING_S: Final = 1.0
@@ -96,7 +99,7 @@ class Working:
             self._preparing.cancel()
 
 
-async def work(index: int, link_fd: int, listening: Sequence[int]) -> None:
+async def work(places: LogPlaces, index: int, link_fd: int, listening: Sequence[int]) -> None:
     """Serve until told to end, or until the supervisor has gone."""
     clock = SystemClock()
     log = Log(clock)
@@ -117,7 +120,7 @@ async def work(index: int, link_fd: int, listening: Sequence[int]) -> None:
 
     link = Link(answer, clock=clock, on_lost=lost)
     async with process(
-        os.environ, index=index, log=log, operator=RemoteSupervisor(link)
+        os.environ, index=index, log=log, operator=RemoteSupervisor(link), places=places
     ) as serving:
         working = Working(index, serving, sockets)  # there before the link is connected
         serving.server.on_leaving = leave
@@ -140,9 +143,11 @@ async def work(index: int, link_fd: int, listening: Sequence[int]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a worker; return its exit status."""
-    index, link_fd, *listening = map(int, arguments)
+    folder, sinks, *numbers = arguments
+    index, link_fd, *listening = map(int, numbers)
+    places = LogPlaces(folder or None, tuple(filter(None, sinks.split(","))))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is meant for the supervisor
-    run(work(index, link_fd, listening))
+    run(work(places, index, link_fd, listening))
     return 0
 
 
