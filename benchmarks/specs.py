@@ -45,6 +45,18 @@ def split_spec(folder: Path) -> Path:
     return write_spec(folder, "split", {"models": {"svc": IRIS_MODEL}, "routes": routes})
 
 
+def logged_spec(folder: Path, *, scored: bool = False) -> Path:
+    """One iris model behind a prediction log, with an outlier score or without."""
+    models: Spec = {"svc": IRIS_MODEL}
+    layer: Spec = {}
+    if scored:
+        models["ocs"] = {"path": str(iris("ocs")), "sample": [IRIS_ROW]}
+        layer["outlier"] = "ocs"
+    routes = {"iris": [{"prediction_log": layer}, "svc"]}
+    spec = {"models": models, "routes": routes, "default": "iris"}
+    return write_spec(folder, "scored" if scored else "logged", spec)
+
+
 def fan_out_spec(folder: Path) -> Path:
     """Three one-versus-rest models behind one fan-out."""
     models = {arm: {"path": str(iris(arm)), "sample": [IRIS_ROW]} for arm in ARMS}

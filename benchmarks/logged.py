@@ -1,0 +1,108 @@
+"""Measures what the prediction log costs a request, in process, without any server.
+
+    python -m benchmarks.logged SINGLE_SPEC LOGGED_SPEC SCORED_SPEC FOLDER ROUNDS SPELLS
+
+As in `benchmarks.data_plane`, with the log's own thread in the CPU time: a spell ends when all its
+records have been written to their segment.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from benchmarks.bench import RESULT_MARK
+from benchmarks.data_plane import (
+    CONCURRENT,
+    ROUTE,
+    SPELL_BATCHES,
+    US_PER_S,
+    WARM_UP_SPELLS,
+    cpu_s,
+    edge,
+    in_lane,
+)
+from penstock.core.clock import SystemClock
+from penstock.core.log import Log
+from penstock.gateway.status import status_of
+from penstock.graph.open import open_graph, shared
+from penstock.spec.decode import decode
+from penstock.spec.read import read_spec
+from penstock.stores.prediction_log import PredictionLog
+from penstock.stores.sinks import LogPlaces
+
+POLL_S: Final = 0.001
+
+Spell = Callable[[], Awaitable[float]]
+"""Answers many batches; returns the CPU time of that, in seconds."""
+
+
+@asynccontextmanager
+async def opened(path: Path, folder: Path) -> AsyncIterator[Spell]:
+    """A spell of a spec's route, its log included."""
+    clock = SystemClock()
+    log = Log(clock)
+    places = LogPlaces(str(folder / path.stem))
+    predictions = PredictionLog(places, clock=clock, log=log, status_of=status_of)
+    shares = shared(clock=clock, log=log, predictions=predictions)
+    spec, problems = decode(read_spec(path, {}))
+    assert spec is not None, problems
+    async with open_graph(spec, folder=path.parent, shares=shares) as graph:
+        route = graph.routes[ROUTE]
+        answers = in_lane(
+            edge(route.node.predictor, clock)
+            if route.recorder is None
+            else edge(route.node.predictor, clock, recorder=route.recorder)
+        )
+
+        async def written() -> None:
+            predictions.flush()
+            while predictions.waiting:  # noqa: ASYNC110 - the thread that writes has no event
+                await asyncio.sleep(POLL_S)
+
+        async def spell() -> float:
+            return await cpu_s(answers, SPELL_BATCHES) + await cpu_s(written, 1)
+
+        yield spell
+    await predictions.close()
+
+
+async def one_round(spells: Mapping[str, Spell], count: int) -> dict[str, float]:
+    """The CPU per request of each, in short spells one after the other."""
+    used_s = dict.fromkeys(spells, 0.0)
+    for _ in range(count):
+        for name, spell in spells.items():
+            used_s[name] += await spell()
+    requests = count * SPELL_BATCHES * CONCURRENT
+    return {name: seconds * US_PER_S / requests for name, seconds in used_s.items()}
+
+
+async def measure(specs: list[Path], folder: Path, rounds: int, count: int) -> Mapping[str, object]:
+    """The CPU per request of each spec, round by round."""
+    async with AsyncExitStack() as stack:
+        spells = {
+            path.stem: await stack.enter_async_context(opened(path, folder)) for path in specs
+        }
+        await one_round(spells, WARM_UP_SPELLS)
+        gc.collect()
+        gc.freeze()  # as `penstock serve` does
+        figures = [await one_round(spells, count) for _ in range(rounds)]
+        return {name: [figure[name] for figure in figures] for name in spells}
+
+
+def main() -> None:
+    """Measures as the arguments say and prints the result."""
+    *specs, folder, rounds, count = sys.argv[1:]
+    paths = [Path(path) for path in specs]
+    figures = uvloop.run(measure(paths, Path(folder), int(rounds), int(count)))
+    sys.stdout.write(f"{RESULT_MARK}{json.dumps(figures)}\n")
+
+
+if __name__ == "__main__":
+    main()
