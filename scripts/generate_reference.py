@@ -481,6 +481,28 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "spec.read.MAX_BYTES": ("spec file", "bytes"),
     "spec.compose.MAX_NODES": ("values in a spec file", "values"),
     "spec.compose.MAX_DEPTH": ("lists and mappings within one another in a spec file", "levels"),
+    "patterns.prediction_log.ANSWERING_S": (
+        "most by which an outlier model is given up before the deadline",
+        "s",
+    ),
+    "stores.outlet.MAX_WAITING_RECORDS": (
+        "records that wait for a sink of the prediction log; more are dropped and counted",
+        "records",
+    ),
+    "stores.outlet.MAX_WAITING_BYTES": ("what those hold in memory", "bytes"),
+    "core.outliers.MAX_TRIES": (
+        "how often an outlier model is asked again without a row that it has no score of",
+        "times",
+    ),
+    "stores.prediction_log.CLOSE_TIMEOUT_S": ("time to write what is left at a stop", "s"),
+    "stores.make_record.MAX_STORED_VALUES": (
+        "values of an input or output that is kept; of a larger input only a digest is",
+        "values",
+    ),
+    "stores.make_record.MAX_GROUP_CHARACTERS": ("value of a group field", "characters"),
+    "stores.segment.MAX_PAYLOAD_BYTES": ("one record of the prediction log", "bytes"),
+    "stores.segment_writer.MAX_SEGMENT_BYTES": ("segment of the prediction log", "bytes"),
+    "stores.log_thread.MAX_SEGMENT_S": ("how long a segment is added to", "s"),
     "patterns.fan_out.ANSWERING_S": ("most that a fan-out keeps back for combining", "s"),
     "runtimes.running.MAX_QUEUED_ROWS": ("rows waiting for one model; 503 beyond", "rows"),
     "runtimes.probe.MAX_BATCH_ROWS": ("rows in one run", "rows"),
