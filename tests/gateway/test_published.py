@@ -120,6 +120,8 @@ async def test_shadowed(gateway: Gateway) -> None:
     await settle()
     assert gateway.graph.background.queues["routes.shadowed[0].mirror"].begun == 5
     assert gateway.graph.background.failed == 0
+
+
 async def test_logged(gateway: Gateway) -> None:
     answer = await ask(gateway, "POST", "/logged/predict", rows(OTHER))
     assert answer.json == {
