@@ -36,7 +36,9 @@ def made(record: Record, policy: LogPolicy = IRIS) -> bool:
     labels=st.lists(st.sampled_from(["setosa", "ä", None]), max_size=3),
     hops=st.lists(st.tuples(st.text(max_size=5), st.floats(0, 1), st.floats(0, 1)), max_size=3),
     outlier=st.sampled_from([None, (True, None), ((True, False), (None, 0.5))]),
-    fields=st.dictionaries(st.sampled_from(["field:a", "field:b"]), st.text() | st.integers()),
+    fields=st.dictionaries(
+        st.sampled_from(["field:a", "field:b"]), st.text() | st.integers(-(2**63), 2**63 - 1)
+    ),
     generation=st.integers(0, 9),
 )
 def test_they_are_the_same(
