@@ -40,6 +40,7 @@ from penstock.spec import tree
 from penstock.spec.check import NOT_YET
 from penstock.spec.forms import LAYERS, TARGETS, Maybe, Predictor, keys
 from penstock.spec.wording import expected
+from penstock.stores.columns import COLUMNS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 GOLDEN_ANSWERS: Final = ROOT / "tests" / "gateway" / "golden" / "answers.md"
@@ -503,6 +504,13 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "stores.segment.MAX_PAYLOAD_BYTES": ("one record of the prediction log", "bytes"),
     "stores.segment_writer.MAX_SEGMENT_BYTES": ("segment of the prediction log", "bytes"),
     "stores.log_thread.MAX_SEGMENT_S": ("how long a segment is added to", "s"),
+    "stores.compactor.MAX_BATCH_BYTES": ("segments compacted together", "bytes"),
+    "stores.compactor.MAX_BATCH_SEGMENTS": ("segments compacted together", "segments"),
+    "stores.parquet.MAX_BUFFERED_BYTES": ("columns in memory while compacting", "bytes"),
+    "stores.parquet.MAX_OPEN": ("Parquet files that are written to at once", "files"),
+    "cli.compacting.MAX_RUN_S": ("a run of the compactor that the server began", "s"),
+    "cli.compacting.MAX_SAID_BYTES": ("what is read of what such a run says", "bytes"),
+    "cli.log.MAX_TABLE_ROWS": ("rows that `penstock log query` shows as a table", "rows"),
     "patterns.fan_out.ANSWERING_S": ("most that a fan-out keeps back for combining", "s"),
     "runtimes.running.MAX_QUEUED_ROWS": ("rows waiting for one model; 503 beyond", "rows"),
     "runtimes.probe.MAX_BATCH_ROWS": ("rows in one run", "rows"),
@@ -554,15 +562,28 @@ def _spec_limit(info: FieldInfo) -> tuple[str, ...]:
     )
 
 
+# --- the prediction log's columns --------------------------------------------------------
+
+
+def columns_part() -> str:
+    rows = [(f"`{one.name}`", f"`{one.type}`", one.meaning) for one in COLUMNS]
+    return "\n".join(table(("column", "type", "what it is"), rows))
+
+
 # --- the command line --------------------------------------------------------------------
 
 
 def verbs() -> Mapping[str, argparse.ArgumentParser]:
-    """The parser of each verb."""
-    actions = parser()._actions  # noqa: SLF001 - argparse has no other way to list them
-    (chosen,) = (one for one in actions if isinstance(one, argparse._SubParsersAction))  # noqa: SLF001
-    choices: Mapping[str, argparse.ArgumentParser] = chosen.choices
-    return choices
+    """The parser of each verb; a verb's own verbs follow it."""
+    return dict(_verbs(parser(), ""))
+
+
+def _verbs(above: argparse.ArgumentParser, before: str) -> Iterator[tuple[str, Any]]:
+    for action in above._actions:  # noqa: SLF001 - argparse has no other way to list them
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for name, verb in action.choices.items():
+                yield f"{before}{name}", verb
+                yield from _verbs(verb, f"{before}{name} ")
 
 
 def cli_part() -> str:
@@ -626,6 +647,7 @@ def _in_short(answer: str) -> str:
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "answers": answers_part,
     "cli": cli_part,
+    "columns": columns_part,
     "endpoints": endpoints_part,
     "errors": errors_part,
     "limits": limits_part,

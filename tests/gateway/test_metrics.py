@@ -45,6 +45,7 @@ def everything() -> Snapshot:
         (families.CONNECTIONS_GIVEN_UP, ("head",)),
         (families.SHEDS, ("model:svc", "overloaded")),
         (families.WORKER_RESTARTS, ("0",)),
+        (families.PREDICTION_LOG_COMPACTIONS, ("done",)),
     ):
         measures.count(family, *labels)
     background, log = BackgroundScope(), Log(ManualClock())

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from penstock.stores.prediction_record import PredictionRecord, encode_fields
-from penstock.stores.read_log import as_json, newest, records_of
-from penstock.stores.segment import END, HEAD, framed
+from penstock.stores.read_log import Follower, as_json, newest, records_of
+from penstock.stores.segment import END, FRAME, HEAD, MAX_PAYLOAD_BYTES, framed
+from penstock.stores.segment_writer import SegmentWriter
 
 
 def a_segment(folder: Path, name: str, *times: int, tail: bytes = END) -> Path:
@@ -57,3 +58,63 @@ def test_json() -> None:
     assert told["trail"] == [["a", 0.0, 1.5]]
     assert list(told) == list(PredictionRecord.__struct_fields__)
     assert json.loads(as_json(PredictionRecord()))["seed"] is None
+
+
+# --- following -----------------------------------------------------------------------
+
+
+def frame(time: int) -> bytes:
+    return framed(encode_fields(PredictionRecord(1, str(time), time_us=time)))
+
+
+def more(follower: Follower) -> list[int]:
+    return [record.time_us for record in follower.more()]
+
+
+def test_what_comes_is_told_once(tmp_path: Path) -> None:
+    old = a_segment(tmp_path, "1", 1, 2)
+    writer = SegmentWriter(tmp_path / "segments")
+    writer.append(frame(3), 0.0)
+    follower = Follower(tmp_path, print)
+    follower.pass_over()
+    writer.append(frame(4), 0.0)
+    told = newest(tmp_path, 9, lambda one: True, print, follower.ends)
+    assert [record.time_us for record in told] == [1, 2, 3]
+    assert more(follower) == [4]
+    assert more(follower) == []
+    writer.append(frame(5) + frame(6), 0.0)
+    writer.close()
+    writer.append(frame(7), 1.0)
+    assert more(follower) == [5, 6, 7]
+    writer.close()
+    old.unlink()
+    assert more(follower) == []
+    assert old.name not in follower.ends
+    a_segment(tmp_path, "9", 9)
+    assert more(follower) == [9]
+
+
+def test_what_is_torn_may_become_whole(tmp_path: Path) -> None:
+    path = a_segment(tmp_path, "1", 1, tail=b"")
+    follower = Follower(tmp_path, print)
+    follower.pass_over()
+    whole = frame(2)
+    for cut in (3, len(whole) - 1):
+        path.write_bytes(path.read_bytes()[: follower.ends[path.name]] + whole[:cut])
+        assert more(follower) == []
+    path.write_bytes(path.read_bytes()[: follower.ends[path.name]] + whole)
+    assert more(follower) == [2]
+
+
+def test_damage_is_told_and_passed_over(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    follower = Follower(tmp_path, warnings.append)
+    damaged = bytearray(frame(2))
+    damaged[-1] ^= 1
+    a_segment(tmp_path, "1", 1, tail=bytes(damaged) + frame(3) + framed(b"nonsense"))
+    a_segment(tmp_path, "2", tail=FRAME.pack(MAX_PAYLOAD_BYTES + 1, 0) + b"x" * 99)
+    (tmp_path / "segments" / "3.segment").symlink_to(tmp_path / "nowhere")
+    assert more(follower) == [1, 3]
+    assert warnings == ["1.segment: 1 records cannot be read", "1.segment: a record cannot be read"]
+    follower.pass_over()
+    assert more(follower) == []

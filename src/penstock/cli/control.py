@@ -85,15 +85,6 @@ async def _asked(path: Path, question: Callable[[RemoteSupervisor], Awaitable[T]
         raise NoServer(f"no server answers at {path}: {why}") from error
 
 
-def state_folder(options: argparse.Namespace, environment: Mapping[str, str]) -> Path:
-    """Return the state directory of the server that is meant.
-
-    Raises:
-        NoServer, SeveralServers: it is not clear which server is meant.
-    """
-    return _socket(options, environment).parent
-
-
 def _socket(options: argparse.Namespace, environment: Mapping[str, str]) -> Path:
     named = options.state_dir
     if named is None and options.port is None:

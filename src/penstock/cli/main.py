@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from penstock import __version__
+from penstock.cli.log_options import add_log_verbs
 from penstock.cli.operating import add_operating_verbs, operate
 from penstock.core.errors import PenstockError
 
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     add_operating_verbs(verbs)
+    add_log_verbs(verbs)
     return top
 
 

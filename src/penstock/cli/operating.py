@@ -15,7 +15,7 @@ NEWEST: Final = 20
 
 
 def add_operating_verbs(verbs: Verbs) -> None:
-    """Add the parsers of `switch`, `set`, `history`, `reload`, `status` and `log`."""
+    """Add the parsers of `switch`, `set`, `history`, `reload` and `status`."""
     switch = _verb(
         verbs,
         "switch",
@@ -46,34 +46,13 @@ def add_operating_verbs(verbs: Verbs) -> None:
         "-n",
         dest="newest",
         metavar="N",
-        type=_count,
+        type=as_count,
         default=NEWEST,
         help=f"only the newest N ({NEWEST})",
     )
     _verb(verbs, "reload", "have a running server read its spec anew", "penstock reload")
     status = _verb(verbs, "status", "show what a running server serves", "penstock status --json")
     status.add_argument("--json", action="store_true", help="as JSON")
-    _add_log_verbs(verbs)
-
-
-def _add_log_verbs(verbs: Verbs) -> None:
-    log = verbs.add_parser("log", help="look into the prediction log")
-    tail = _verb(
-        log.add_subparsers(dest="log_verb", required=True, metavar="VERB"),
-        "tail",
-        "show the newest records of the prediction log",
-        "penstock log tail -n 5 --route iris",
-    )
-    tail.add_argument("--log-dir", help="where it lies (log, in the state directory)")
-    tail.add_argument("--route", help="only records of this route")
-    tail.add_argument(
-        "-n",
-        dest="newest",
-        metavar="N",
-        type=_count,
-        default=NEWEST,
-        help=f"only the newest N ({NEWEST})",
-    )
 
 
 def operate(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -102,19 +81,29 @@ def _verb(verbs: Verbs, name: str, does: str, example: str) -> argparse.Argument
         epilog=f"example: {example}",
     )
     which = "of the server's, where several run"
-    parser.add_argument("--port", type=_port, help=f"port {which}")
+    parser.add_argument("--port", type=as_port, help=f"port {which}")
     parser.add_argument("--state-dir", help=f"state directory {which}")
     return parser
 
 
-def _port(text: str) -> int:
+def as_port(text: str) -> int:
+    """Return the port that an argument names.
+
+    Raises:
+        ArgumentTypeError: it names none.
+    """
     port = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 < port <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 1 to 65535")
     return port
 
 
-def _count(text: str) -> int:
+def as_count(text: str) -> int:
+    """Return the number, 1 or more, that an argument names.
+
+    Raises:
+        ArgumentTypeError: it names none.
+    """
     count = int(text) if text.isascii() and text.isdigit() else 0
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number: give 1 or more")

@@ -171,6 +171,11 @@ PREDICTION_LOG_FAILURES: Final = _counter(
 PREDICTION_LOG_BYTES: Final = _counter(
     "prediction_log_bytes", "Bytes written to the prediction log.", "sink"
 )
+PREDICTION_LOG_COMPACTIONS: Final = _counter(
+    "prediction_log_compactions",
+    "Runs of the compactor that the server has begun, by how they ended: done or failed.",
+    "outcome",
+)
 POOL_CONNECTIONS: Final = _gauge(
     "pool_connections",
     "Connections to a remote model: busy ones carry a request, other ones are idle or connecting.",

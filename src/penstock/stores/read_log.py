@@ -1,17 +1,20 @@
-"""Reading a prediction log, while it is written to or afterwards."""
+"""Reading the newest of a prediction log, while it is written to. Works without any extra."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias, final
 
 import msgspec
 
 from penstock.stores.log_folder import SEGMENTS
 from penstock.stores.prediction_record import PredictionRecord, UnreadableRecord, decode_record
-from penstock.stores.segment import NoSegment, SegmentReader
+from penstock.stores.segment import END, FRAME, HEAD, MAX_PAYLOAD_BYTES, NoSegment, SegmentReader
 from penstock.stores.segment_writer import segments_in
 
 Keep: TypeAlias = Callable[[PredictionRecord], bool]
@@ -19,13 +22,23 @@ Warn: TypeAlias = Callable[[str], None]
 
 Json: TypeAlias = dict[str, Any]
 
+NOWHERE: Final[Mapping[str, int]] = {}
 
-def records_of(path: Path, warn: Warn) -> Iterator[PredictionRecord]:
-    """Yield a segment's records in order; `warn` is told in a sentence what cannot be read."""
+
+def records_of(path: Path, warn: Warn, upto: int | None = None) -> Iterator[PredictionRecord]:
+    """Yield a segment's records in their order.
+
+    Args:
+        path: of the segment.
+        warn: is told in a sentence what cannot be read.
+        upto: where to stop, in bytes; at the end unless given.
+    """
     reader = SegmentReader(path)
     unreadable = 0
     try:
         for payload in reader.payloads():
+            if upto is not None and reader.whole_bytes > upto:
+                break
             try:
                 yield decode_record(payload)
             except UnreadableRecord:
@@ -38,19 +51,103 @@ def records_of(path: Path, warn: Warn) -> Iterator[PredictionRecord]:
         warn(f"{path.name}: {unreadable + reader.damaged} records cannot be read")
 
 
-def newest(folder: Path, count: int, keep: Keep, warn: Warn) -> list[PredictionRecord]:
-    """Return the newest records of a log, at most `count` of them, oldest first.
+def newest(
+    folder: Path, count: int, keep: Keep, warn: Warn, ends: Mapping[str, int] = NOWHERE
+) -> list[PredictionRecord]:
+    """Return the newest records of a log's segments, at most `count` of them, oldest first.
 
     Segments are read from the newest on, until they are enough; each holds what one process wrote
     for some minutes, so that the order is exact to that.
+
+    Args:
+        folder: of the log.
+        count: how many, at most.
+        keep: which of them.
+        warn: is told in a sentence what cannot be read.
+        ends: where to stop, by the segment's name.
     """
     found: deque[PredictionRecord] = deque()
     for path in reversed(segments_in(folder / SEGMENTS)):
         if len(found) >= count:
             break
-        wanted = deque(filter(keep, records_of(path, warn)), count - len(found))
+        told = records_of(path, warn, ends.get(path.name))
+        wanted = deque(filter(keep, told), count - len(found))
         found.extendleft(reversed(wanted))
     return sorted(found, key=lambda record: record.time_us)
+
+
+@final
+class Follower:
+    """Reads what is added to a log.
+
+    Args:
+        folder: of the log.
+        warn: is told in a sentence what cannot be read.
+
+    Attributes:
+        ends: how far each segment has been read, or passed over, in bytes.
+    """
+
+    def __init__(self, folder: Path, warn: Warn) -> None:
+        self._segments = folder / SEGMENTS
+        self._warn = warn
+        self._closed: set[str] = set()
+        self.ends: dict[str, int] = {}
+
+    def pass_over(self) -> None:
+        """Take what is there as read."""
+        for path in segments_in(self._segments):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                self._pass(path.name, file)
+
+    def more(self) -> Iterator[PredictionRecord]:
+        """Yield what has been added since."""
+        paths = segments_in(self._segments)
+        names = {path.name for path in paths}
+        self.ends = {name: end for name, end in self.ends.items() if name in names}
+        self._closed &= names
+        for path in paths:
+            if path.name not in self._closed:
+                with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                    yield from self._added(path.name, file)
+
+    def _pass(self, name: str, file: BinaryIO) -> None:
+        size = os.fstat(file.fileno()).st_size
+        tail = os.pread(file.fileno(), len(END), max(0, size - len(END)))
+        if size > len(HEAD) and tail == END:
+            self._closed.add(name)
+            self.ends[name] = size
+        else:
+            for _ in self._frames(name, file):
+                pass
+
+    def _added(self, name: str, file: BinaryIO) -> Iterator[PredictionRecord]:
+        for payload in self._frames(name, file):
+            try:
+                yield decode_record(payload)
+            except UnreadableRecord:
+                self._warn(f"{name}: a record cannot be read")
+
+    def _frames(self, name: str, file: BinaryIO) -> Iterator[bytes]:
+        """Yield whole frames from where the last ones ended; what is torn may yet become whole."""
+        file.seek(self.ends.get(name, len(HEAD)))
+        damaged = 0
+        while len(head := file.read(FRAME.size)) == FRAME.size:
+            length, check = FRAME.unpack(head)
+            if not length:
+                self._closed.add(name)
+                break
+            payload = file.read(length) if length <= MAX_PAYLOAD_BYTES else b""
+            if len(payload) < length:
+                break
+            if zlib.crc32(payload) != check:
+                damaged += 1
+                continue
+            if damaged:
+                self._warn(f"{name}: {damaged} records cannot be read")
+                damaged = 0
+            self.ends[name] = file.tell()
+            yield payload
 
 
 def as_json(record: PredictionRecord) -> bytes:

@@ -1,0 +1,65 @@
+"""What the environment says of a prediction log: how long it is kept, and when it is compacted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from penstock.core.errors import PenstockError
+from penstock.stores.finished import DUE_BYTES, DUE_S, Due
+from penstock.stores.log_folder import KEEP_DAYS
+
+KEEP_VARIABLE: Final = "PENSTOCK_LOG_KEEP_DAYS"
+BYTES_VARIABLE: Final = "PENSTOCK_LOG_COMPACT_BYTES"
+AGE_VARIABLE: Final = "PENSTOCK_LOG_COMPACT_S"
+
+
+class BadSetting(PenstockError):
+    """A variable of the environment holds no number that it could be."""
+
+    code = "bad_setting"
+
+    def __init__(self, variable: str, text: str) -> None:
+        super().__init__(f"{variable} is {text!r}: give a number above 0")
+
+
+def keep_days_of(environment: Mapping[str, str]) -> float:
+    """Return for how many days a log is kept.
+
+    Raises:
+        BadSetting: it is no number above 0.
+    """
+    return _number(environment, KEEP_VARIABLE, KEEP_DAYS)
+
+
+def due_of(environment: Mapping[str, str]) -> Due:
+    """Return when finished segments are compacted.
+
+    Raises:
+        BadSetting: it is no number above 0.
+    """
+    size_bytes = _number(environment, BYTES_VARIABLE, float(DUE_BYTES))
+    return Due(int(size_bytes), _number(environment, AGE_VARIABLE, DUE_S))
+
+
+def above_zero(text: str) -> float:
+    """Return a finite number above 0.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(text)
+    if not 0.0 < number < math.inf:
+        raise ValueError(text)
+    return number
+
+
+def _number(environment: Mapping[str, str], variable: str, usual: float) -> float:
+    text = environment.get(variable)
+    if not text:
+        return usual
+    try:
+        return above_zero(text)
+    except ValueError as error:
+        raise BadSetting(variable, text) from error

@@ -1,0 +1,145 @@
+"""SQL over a prediction log: its segments and Parquet files together. Needs `penstock[log]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, final
+
+import duckdb
+import pyarrow as pa
+
+from penstock.core.errors import PenstockError
+from penstock.stores.columns import SCHEMA
+from penstock.stores.log_view import View, view_of
+from penstock.stores.read_log import Warn
+
+AT_ONCE: Final = 4096
+"""Rows of an answer that are in memory together."""
+
+_COLUMNS: Final = ", ".join(f'"{name}"' for name in SCHEMA.names)
+_KEY: Final = ("record_id", "role", "place")
+_SETTINGS: Final = (
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET temp_directory = ''",
+    "SET TimeZone = 'UTC'",
+)
+
+
+class QueryFailed(PenstockError):
+    """A query cannot be answered: the text says why, in the words of DuckDB."""
+
+    code = "query_failed"
+
+
+@final
+class Answer:
+    """What a query gives, row by row; read once.
+
+    Args:
+        relation: the query, bound to what it is about.
+
+    Attributes:
+        columns: their names.
+    """
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
+        self._relation = relation
+        self.columns = tuple(map(str, relation.columns))
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows.
+
+        Raises:
+            QueryFailed: a value cannot be computed.
+        """
+        for batch in self.batches():
+            yield from zip(*[column.to_pylist() for column in batch.columns], strict=True)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as columns, some thousand at a time; at least one batch.
+
+        Raises:
+            QueryFailed: a value cannot be computed.
+        """
+        with _translated():
+            reader = self._relation.to_arrow_reader(AT_ONCE)
+            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+            yield from reader
+
+
+@contextmanager
+def answered(folder: Path, sql: str, warn: Warn) -> Iterator[Answer]:
+    """Answer one SELECT over the view `records`; it can read nothing else, and write nothing.
+
+    Args:
+        folder: of the log.
+        sql: the query.
+        warn: is told in a sentence what cannot be read.
+
+    Raises:
+        QueryFailed: it is no SELECT that DuckDB answers.
+    """
+    view = view_of(folder, warn)
+    with _translated(), duckdb.connect(":memory:") as connection:
+        _check(connection, sql)
+        _open(connection, view)
+        yield Answer(connection.sql(sql))
+
+
+def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    kinds = [one.type for one in connection.extract_statements(sql)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise QueryFailed("give one SELECT over the view records, and nothing else")
+
+
+def _open(connection: duckdb.DuckDBPyConnection, view: View) -> None:
+    """Make the view, and bar everything that is not in it."""
+    for setting in _SETTINGS:
+        connection.execute(setting)
+    connection.register("live", view.live)
+    connection.execute(f"SET allowed_paths = {_listed(view.files)}")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    told = f"SELECT {_COLUMNS} FROM live"
+    if view.files:
+        told += _not_in(_beside(view))
+        told = f"SELECT {_COLUMNS} FROM {_source(view.files)} UNION ALL BY NAME {told}"
+    connection.execute(f"CREATE VIEW records AS {told}")
+
+
+def _not_in(files: tuple[Path, ...]) -> str:
+    """Return what leaves out the records that stand in files as well."""
+    if not files:
+        return ""
+    same = " AND ".join(f"kept.{name} = live.{name}" for name in _KEY)
+    return f" WHERE NOT EXISTS (SELECT 1 FROM {_source(files)} AS kept WHERE {same})"
+
+
+def _beside(view: View) -> tuple[Path, ...]:
+    """Return the files of the routes and days of which there are records in segments as well."""
+    keys = view.live.group_by(["route", "day"]).aggregate([]).to_pylist()
+    days = {(f"route={key['route']}", f"day={key['day']}") for key in keys}
+    return tuple(path for path in view.files if path.parts[-3:-1] in days)
+
+
+def _source(files: tuple[Path, ...]) -> str:
+    return (
+        f"read_parquet({_listed(files)}, hive_partitioning = true, union_by_name = true, "
+        "hive_types = {'route': VARCHAR, 'day': DATE})"
+    )
+
+
+def _listed(files: tuple[Path, ...]) -> str:
+    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in files) + "]"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise QueryFailed(str(error)) from error
