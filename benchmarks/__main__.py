@@ -25,6 +25,7 @@ from benchmarks.scenarios import (
     health,
     hop,
     install,
+    log_query,
     memory,
     millisecond,
     prediction_log,
@@ -52,6 +53,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench], Report]]] = {
     "memory": memory.run,
     "start": start.run,
     "install": install.run,
+    "log-query": log_query.run,
 }
 
 
