@@ -4,5 +4,9 @@ from __future__ import annotations
 
 from hypothesis import settings
 
+from tests.postgres import database, postgres
+
+__all__ = ["database", "postgres"]
+
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

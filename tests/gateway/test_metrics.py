@@ -67,6 +67,13 @@ def everything() -> Snapshot:
         ),
         measures.watching(
             lambda: [
+                (family, ("shipped",) * len(family.labels), 1)
+                for family in FAMILIES
+                if family.name.startswith("penstock_postgresql_")
+            ]
+        ),
+        measures.watching(
+            lambda: [
                 (families.GENERATION, (), 3),
                 (families.WORKERS, (), 2),
                 (families.LAST_RELOAD, (), 1),

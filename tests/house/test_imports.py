@@ -30,6 +30,10 @@ KNOWN_BY = {
         "src/penstock/stores/parquet.py",
         "src/penstock/stores/query.py",
     },
+    "psycopg": {
+        "src/penstock/stores/postgresql/address.py",
+        "src/penstock/stores/postgresql/database.py",
+    },
     "prometheus_client": {"src/penstock/gateway/metrics.py"},
     "yaml": set[str](),
     "logging": {"src/penstock/gateway/library_log.py"},

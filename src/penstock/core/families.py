@@ -208,6 +208,26 @@ LAST_RELOAD: Final = _gauge(
 LOG_LEFT_OUT: Final = _counter(
     "log_lines_left_out", "Log lines not written: alike, too many, or nobody reads them."
 )
+POSTGRESQL_RECORDS: Final = _counter(
+    "postgresql_records",
+    "Records on their way to PostgreSQL, by what became of them: shipped, "
+    "bare (shipped without inputs and answers), known (was there already), refused, unreadable, "
+    "dropped.",
+    "outcome",
+)
+POSTGRESQL_WAITING: Final = _gauge(
+    "postgresql_waiting_records", "Records that wait in the outbox for PostgreSQL."
+)
+POSTGRESQL_WAITING_BYTES: Final = _gauge("postgresql_waiting_bytes", "What those take on the disk.")
+POSTGRESQL_FAILURES: Final = _counter(
+    "postgresql_failures", "Attempts to ship records that failed; they are tried again."
+)
+POSTGRESQL_FAILING: Final = _gauge(
+    "postgresql_failing", "Whether the last attempt to ship records failed: 1, or 0.", joined="max"
+)
+POSTGRESQL_BEHIND: Final = _gauge(
+    "postgresql_behind_seconds", "How long ago nothing waited for PostgreSQL.", joined="max"
+)
 INFO: Final = _gauge("info", "Always 1; the version is the label.", "version", joined="max")
 CPU_SECONDS: Final = _counter("process_cpu_seconds", "CPU time used, user and system.", "worker")
 RESIDENT_BYTES: Final = _gauge(
