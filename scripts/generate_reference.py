@@ -40,7 +40,8 @@ from penstock.spec import tree
 from penstock.spec.check import NOT_YET
 from penstock.spec.forms import LAYERS, TARGETS, Maybe, Predictor, keys
 from penstock.spec.wording import expected
-from penstock.stores.columns import COLUMNS
+from penstock.stores import columns
+from penstock.stores.postgresql import row
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 GOLDEN_ANSWERS: Final = ROOT / "tests" / "gateway" / "golden" / "answers.md"
@@ -406,6 +407,13 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "core.link.MAX_FRAME_BYTES": ("one message between supervisor and worker", "bytes"),
     "core.link.MAX_UNSENT_BYTES": ("messages between them that wait to be sent", "bytes"),
     "core.link.MAX_CALLS_AT_ONCE": ("calls of a worker, or of the supervisor, at once", "calls"),
+    "stores.postgresql.outbox.MAX_OUTBOX_BYTES": (
+        "segments that wait for PostgreSQL; the oldest are dropped, counted",
+        "bytes",
+    ),
+    "stores.postgresql.outbox.MAX_OUTBOX_DAYS": ("how long they wait", "days"),
+    "stores.postgresql.reader.MAX_BATCH_BYTES": ("records in one transaction there", "bytes"),
+    "stores.postgresql.address.CONNECT_TIMEOUT_S": ("time to connect to PostgreSQL", "s"),
     "runtimes.http_terms.MAX_CONNECTIONS": (
         "connections to one replica of a remote model",
         "connections",
@@ -566,7 +574,7 @@ def _spec_limit(info: FieldInfo) -> tuple[str, ...]:
 
 
 def columns_part() -> str:
-    rows = [(f"`{one.name}`", f"`{one.type}`", one.meaning) for one in COLUMNS]
+    rows = [(f"`{one.name}`", f"`{one.type}`", one.meaning) for one in columns.COLUMNS]
     return "\n".join(table(("column", "type", "what it is"), rows))
 
 
@@ -644,6 +652,12 @@ def _in_short(answer: str) -> str:
 
 # --- all together ------------------------------------------------------------------------
 
+
+def postgresql_part() -> str:
+    rows = ((f"`{one.name}`", one.kind, one.meaning) for one in row.COLUMNS)
+    return "\n".join(table(("column", "type", "what it is"), rows))
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "answers": answers_part,
     "cli": cli_part,
@@ -653,6 +667,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "limits": limits_part,
     "metrics": metrics_part,
     "operations": operations_part,
+    "postgresql": postgresql_part,
     "patterns": patterns_part,
     "spec": spec_part,
 }

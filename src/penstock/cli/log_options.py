@@ -17,13 +17,14 @@ FORMATS: Final = ("table", "json", "csv")
 
 
 def add_log_verbs(verbs: Verbs) -> None:
-    """Add the parser of `log`, with those of `tail`, `query`, `export` and `compact`."""
-    log = verbs.add_parser("log", help="look into a prediction log, and compact it")
+    """Add the parser of `log`, with those of `tail`, `query`, `export`, `compact` and `ship`."""
+    log = verbs.add_parser("log", help="look into a prediction log, compact it, ship it")
     of_log = log.add_subparsers(dest="log_verb", required=True, metavar="VERB")
     _add_tail(of_log)
     _add_query(of_log)
     _add_export(of_log)
     _add_compact(of_log)
+    _add_ship(of_log)
 
 
 def _add_tail(of_log: Verbs) -> None:
@@ -85,6 +86,17 @@ def _add_compact(of_log: Verbs) -> None:
         type=_days,
         help=f"how long records are kept ({KEEP_DAYS:g})",
     )
+
+
+def _add_ship(of_log: Verbs) -> None:
+    ship = _verb(
+        of_log,
+        "ship",
+        "ship records to PostgreSQL, as PENSTOCK_LOG_POSTGRESQL says; the server does it itself",
+        "penstock log ship --once --log-dir records",
+    )
+    ship.add_argument("--once", action="store_true", help="end when all that is there is shipped")
+    ship.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # it ends with that process
 
 
 def _verb(verbs: Verbs, name: str, does: str, example: str) -> argparse.ArgumentParser:

@@ -64,6 +64,8 @@ def operate(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
             from penstock.cli.set import set_values as verb
         case "history":
             from penstock.cli.history import history as verb
+        case "log" if options.log_verb == "ship":
+            from penstock.cli.ship import ship as verb
         case "log":
             from penstock.cli.log import log as verb
         case "reload":

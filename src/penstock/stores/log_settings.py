@@ -30,7 +30,7 @@ def keep_days_of(environment: Mapping[str, str]) -> float:
     Raises:
         BadSetting: it is no number above 0.
     """
-    return _number(environment, KEEP_VARIABLE, KEEP_DAYS)
+    return number_in(environment, KEEP_VARIABLE, KEEP_DAYS)
 
 
 def due_of(environment: Mapping[str, str]) -> Due:
@@ -39,8 +39,8 @@ def due_of(environment: Mapping[str, str]) -> Due:
     Raises:
         BadSetting: it is no number above 0.
     """
-    size_bytes = _number(environment, BYTES_VARIABLE, float(DUE_BYTES))
-    return Due(int(size_bytes), _number(environment, AGE_VARIABLE, DUE_S))
+    size_bytes = number_in(environment, BYTES_VARIABLE, float(DUE_BYTES))
+    return Due(int(size_bytes), number_in(environment, AGE_VARIABLE, DUE_S))
 
 
 def above_zero(text: str) -> float:
@@ -55,8 +55,13 @@ def above_zero(text: str) -> float:
     return number
 
 
-def _number(environment: Mapping[str, str], variable: str, usual: float) -> float:
-    text = environment.get(variable)
+def number_in(environment: Mapping[str, str], variable: str, usual: float) -> float:
+    """Return the number that a variable of the environment holds; `usual` where it holds nothing.
+
+    Raises:
+        BadSetting: it is no number above 0.
+    """
+    text = environment.get(variable, "").strip()
     if not text:
         return usual
     try:
