@@ -138,7 +138,7 @@ async def test_one_that_does_not_stop_is_killed() -> None:
 
 
 async def test_nothing_is_started_where_no_database_is_named(tmp_path: Path) -> None:
-    async with shipping(tmp_path, {}, clock=ManualClock(), log=Said()):
+    async with shipping(str(tmp_path), {}, clock=ManualClock(), log=Said()):
         assert len(asyncio.all_tasks()) == 1
     assert segments_in(tmp_path) == []
 
@@ -157,7 +157,7 @@ async def test_what_the_environment_says_wrong_is_told_at_the_start(tmp_path: Pa
         ({VARIABLE: NOBODY, OUTBOX_DAYS_VARIABLE: "long"}, BadSetting),
     ):
         with pytest.raises(error):
-            async with shipping(tmp_path, environment, clock=ManualClock(), log=Said()):
+            async with shipping(str(tmp_path), environment, clock=ManualClock(), log=Said()):
                 pass
 
 
@@ -169,7 +169,7 @@ async def test_a_fault_of_ours_is_said_and_stops_nothing(
 
     monkeypatch.setattr(module, "_started", start)
     said = Said()
-    async with shipping(tmp_path, {VARIABLE: NOBODY}, clock=ManualClock(), log=said):
+    async with shipping(str(tmp_path), {VARIABLE: NOBODY}, clock=ManualClock(), log=said):
         await settle()
     assert said.events == ["error: the shipper to PostgreSQL was not looked after"]
 
@@ -178,7 +178,7 @@ async def test_a_real_one_ships_what_comes(tmp_path: Path, database: str) -> Non
     said = Said()
     environment = {**os.environ, VARIABLE: database}
     outbox = Outbox(tmp_path).path
-    async with shipping(tmp_path, environment, clock=SystemClock(), log=said):
+    async with shipping(str(tmp_path), environment, clock=SystemClock(), log=said):
         written(tmp_path, range(3))
         await until(lambda: segments_in(outbox) == [])
         written(tmp_path, range(3, 5))

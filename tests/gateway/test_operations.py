@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +20,8 @@ from penstock.gateway.operations import (
 )
 from penstock.gateway.operator import AllReports
 from penstock.gateway.paths import PathTable
+from penstock.stores.postgresql.outbox import Outbox
+from penstock.stores.postgresql.status import ShipStatus, write_status
 from tests.gateway.asking import ask
 from tests.gateway.opening import FLOWER, open_gateway
 from tests.gateway.operating import All, FakeOperator, Latest, Member, Status, ask_table, counting
@@ -145,6 +148,23 @@ def test_a_worker_that_is_down_is_none() -> None:
 def test_a_reload_that_was_refused_shows(refused: str | None, successful: int) -> None:
     numbers = all_counted(Status(refused=refused), All()).numbers
     assert numbers[families.LAST_RELOAD.name] == {(): successful}
+
+
+async def test_what_is_shipped_is_counted_once_for_all_workers(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.make()
+    write_status(outbox, ShipStatus(pid=7, shipped=42, failing="57P03", failing_s=0.0))
+    table = PathTable()
+    operator = FakeOperator()
+    Operations(operator, ManualClock(), tmp_path).serve_at(table)
+    text = (await ask_table(table, "GET", "/metrics")).content.decode()
+    assert 'penstock_postgresql_records_total{outcome="shipped"} 42.0' in text
+    told = (await ask_table(table, "GET", "/health/detail")).json["postgresql"]
+    assert (told["shipped"], told["failing"]) == (42, "57P03")
+    assert (
+        "postgresql"
+        not in (await ask_table(table_of(operator), "GET", "/metrics")).content.decode()
+    )
 
 
 # --- detail ------------------------------------------------------------------------------

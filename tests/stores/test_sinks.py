@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.stores.postgresql.address import VARIABLE as DATABASE_VARIABLE
 from penstock.stores.sinks import BadLogSetting, LogPlaces, given_key, log_places
 
 
@@ -53,3 +54,10 @@ def test_a_key_is_made_of_a_secret_text() -> None:
 def test_a_short_secret_is_refused() -> None:
     with pytest.raises(BadLogSetting, match="PENSTOCK_LOG_KEY is too short; give 16 characters"):
         log_places({"PENSTOCK_LOG_KEY": "short"})
+
+
+def test_segments_wait_for_a_database_where_somebody_ships_them() -> None:
+    environment = {DATABASE_VARIABLE: "postgresql://localhost/db"}
+    assert log_places(environment, emptied=True).ships
+    assert not log_places(environment).ships
+    assert not log_places({DATABASE_VARIABLE: " "}, emptied=True).ships

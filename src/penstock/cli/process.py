@@ -138,7 +138,13 @@ async def process(
     shares = shared(clock=clock, log=log, predictions=predictions)
     measures = shares.measures
     tracer = tracer_for(environment, clock)
-    tools = tools_for(clock, operator=operator, environment=environment, tracer=tracer)
+    tools = tools_for(
+        clock,
+        operator=operator,
+        environment=environment,
+        tracer=tracer,
+        shipped=places.folder if places.ships else None,
+    )
 
     def warn(problem: Problem) -> None:
         log.warning(str(problem))

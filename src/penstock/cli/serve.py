@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from penstock.cli.process import process, run
+from penstock.cli.shipping import shipping
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError, SpecError
 from penstock.core.log import Log, Says
@@ -57,6 +58,7 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         CannotListen: the address cannot be had.
         StateInUse, StateCorrupt: the state directory cannot be this server's.
         BadLogSetting: what is said of the prediction log cannot be.
+        PostgresqlUnavailable, BadBound: nor what is said of shipping it.
     """
     plans = plan_source(options, environment)
     with contextlib.ExitStack() as stack:
@@ -121,7 +123,11 @@ def _log_places(
 ) -> LogPlaces:
     otherwise = None if state.folder is None else Path(state.folder).absolute() / LOG_NAME
     return log_places(
-        environment, folder=options.log_dir, otherwise=otherwise, sinks=options.log_sink
+        environment,
+        folder=options.log_dir,
+        otherwise=otherwise,
+        sinks=options.log_sink,
+        emptied=True,
     )
 
 
@@ -172,7 +178,10 @@ async def _serve_alone(
     log = Log(clock)
     crew = Alone(clock)
     supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
-    async with process(environment, index=0, log=log, operator=supervisor, places=places) as alone:
+    async with (
+        shipping(places.folder, environment, clock=clock, log=log),
+        process(environment, index=0, log=log, operator=supervisor, places=places) as alone,
+    ):
         crew.worker = alone
 
         async def until_stopped() -> None:
@@ -195,7 +204,7 @@ async def _serve_together(
     places: LogPlaces,
 ) -> None:
     """Lead workers that serve, each in a process of its own."""
-    del host, environment  # the workers have both
+    del host  # the workers have it
     clock = SystemClock()
     log = Log(clock)
     listening = [one.fileno() for one in sockets]
@@ -210,7 +219,8 @@ async def _serve_together(
         for one in sockets:  # else connections would wait on them that no worker takes any more
             one.close()
 
-    await _operated(supervisor, state, log, until_stopped, stopped.set)
+    async with shipping(places.folder, environment, clock=clock, log=log):
+        await _operated(supervisor, state, log, until_stopped, stopped.set)
 
 
 async def _operated(

@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol, TypeAlias, final
 
 from penstock.cli.ship import bounds_in
@@ -104,7 +103,7 @@ class Shipping:
 
 @asynccontextmanager
 async def shipping(
-    folder: Path | None, environment: Mapping[str, str], *, clock: Clock, log: Says
+    folder: str | None, environment: Mapping[str, str], *, clock: Clock, log: Says
 ) -> AsyncIterator[None]:
     """Have the records of a log shipped until left, if the environment names a database.
 
@@ -139,9 +138,9 @@ async def shipping(
             log.error("the shipper to PostgreSQL was not looked after", error=running.exception())
 
 
-async def _started(folder: Path, environment: Mapping[str, str]) -> Child:
+async def _started(folder: str, environment: Mapping[str, str]) -> Child:
     command = (sys.executable, "-P", "-m", "penstock", "log", "ship")
-    options = ("--log-dir", str(folder), "--parent", str(os.getpid()))
+    options = ("--log-dir", folder, "--parent", str(os.getpid()))
     return await asyncio.create_subprocess_exec(
         *command,
         *options,

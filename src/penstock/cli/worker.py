@@ -24,7 +24,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.link import Link, LinkError
 from penstock.core.log import Log
 from penstock.spec.plan import Plan
-from penstock.stores.sinks import LogPlaces
+from penstock.stores.sinks import LogPlaces, log_places
 from penstock.supervisor.remote import RemoteSupervisor
 
 LEAVING_S: Final = 1.0
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a worker; return its exit status."""
     folder, sinks, *numbers = arguments
     index, link_fd, *listening = map(int, numbers)
-    places = LogPlaces(folder or None, tuple(filter(None, sinks.split(","))))
+    places = log_places(os.environ, folder=folder or None, sinks=sinks.split(","), emptied=True)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is meant for the supervisor
     run(work(places, index, link_fd, listening))
     return 0

@@ -87,7 +87,7 @@ class Gateway:
                 self.lane.update(plain.lane(prefix))
         serve_operations(self._table, "", self._is_ready)
         if tools.operator is not None:
-            Operations(tools.operator, graph.clock).serve_at(self._table)
+            Operations(tools.operator, graph.clock, tools.shipped).serve_at(self._table)
             if tools.token is not None:
                 Admin(tools.operator, tools.token, graph.clock).serve_at(self._table)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, final
 
 import penstock
@@ -18,6 +19,7 @@ from penstock.gateway.exchange import Exchange
 from penstock.gateway.metrics import exposition
 from penstock.gateway.operator import AllReports, LatestReport, Operator, ServerStatus
 from penstock.gateway.paths import PathTable
+from penstock.stores.postgresql.status import ship_detail, ship_readings
 
 MAX_SCRAPES: Final = 4
 """Answers of `/metrics` and `/health/detail` that are being made; 503 beyond."""
@@ -61,11 +63,13 @@ class Operations:
     Args:
         operator: asks them.
         clock: tells the time.
+        shipped: the folder of the log that is shipped to PostgreSQL; None where none is.
     """
 
-    def __init__(self, operator: Operator, clock: Clock) -> None:
+    def __init__(self, operator: Operator, clock: Clock, shipped: Path | None = None) -> None:
         self._operator = operator
         self._clock = clock
+        self._shipped = shipped
         self._scrapes = 0
 
     def serve_at(self, table: PathTable) -> None:
@@ -79,14 +83,26 @@ class Operations:
         with self._scrape():
             status, reports = await self._operator.status(), await self._operator.reports()
             # Of many routes it is long: the loop goes on meanwhile.
-            text, kind = await asyncio.to_thread(_exposition, status, reports, accept)
+            text, kind = await asyncio.to_thread(self._exposition, status, reports, accept)
         await exchange.answer(200, text, content_type=(b"content-type", kind.encode()))
 
     async def detail(self, exchange: Exchange) -> None:
         """`GET /health/detail`: the server, its workers, and what each of them serves."""
         with self._scrape():
             status, reports = await self._operator.status(), await self._operator.reports()
-        await exchange.answer_json(detail(status, reports, self._clock.wall_s()))
+            told = detail(status, reports, self._clock.wall_s())
+            if self._shipped is not None:
+                ship = partial(ship_detail, self._shipped, self._clock.wall_s())
+                told["postgresql"] = await asyncio.to_thread(ship)
+        await exchange.answer_json(told)
+
+    def _exposition(
+        self, status: ServerStatus, reports: AllReports, accept: str
+    ) -> tuple[bytes, str]:
+        shipped: Iterable[Reading] = ()
+        if self._shipped is not None:
+            shipped = ship_readings(self._shipped, self._clock.wall_s())
+        return exposition(all_counted(status, reports, shipped), accept)
 
     @contextmanager
     def _scrape(self) -> Iterator[None]:
@@ -105,14 +121,18 @@ ENDPOINTS: Final = (
 )
 
 
-def _exposition(status: ServerStatus, reports: AllReports, accept: str) -> tuple[bytes, str]:
-    return exposition(all_counted(status, reports), accept)
+def all_counted(
+    status: ServerStatus, reports: AllReports, beside: Iterable[Reading] = ()
+) -> Snapshot:
+    """Return what all workers have counted, those that ended included, and what they are.
 
-
-def all_counted(status: ServerStatus, reports: AllReports) -> Snapshot:
-    """Return what all workers have counted, those that ended included, and what they are."""
+    Args:
+        status: of the server.
+        reports: of its workers.
+        beside: what is counted beside them, once for all.
+    """
     numbers: dict[str, dict[tuple[str, ...], float]] = {}
-    for family, labels, value in _of_the_server(status):
+    for family, labels, value in (*_of_the_server(status), *beside):
         add_number(numbers.setdefault(family.name, {}), family, labels, value)
     counted = (one.report.measures for one in reports.workers)
     return merged([reports.departed, *counted, Snapshot(numbers)])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Final, final
 
 from msgspec import Struct
@@ -15,6 +19,7 @@ from penstock.gateway.decode import ApartDecoder
 from penstock.gateway.operator import Operator
 from penstock.gateway.status import status_of
 from penstock.gateway.tracing import RequestTracer
+from penstock.stores.postgresql.outbox import Outbox
 from penstock.stores.prediction_log import PredictionLog
 from penstock.stores.sinks import LogPlaces, given_key
 
@@ -44,6 +49,7 @@ class GatewayTools(Struct, frozen=True):
         operator: does what operators ask for; None where nobody can be asked.
         token: what operators have to bring; None where there are no admin endpoints.
         tracer: makes spans; None where nothing is traced.
+        shipped: the folder of the log that is shipped to PostgreSQL; None where none is.
     """
 
     ids: IdSource
@@ -53,6 +59,7 @@ class GatewayTools(Struct, frozen=True):
     operator: Operator | None = None
     token: bytes | None = None
     tracer: RequestTracer | None = None
+    shipped: Path | None = None
 
 
 def tools_for(
@@ -61,6 +68,7 @@ def tools_for(
     operator: Operator | None = None,
     environment: Mapping[str, str] = NO_ENVIRONMENT,
     tracer: RequestTracer | None = None,
+    shipped: str | None = None,
 ) -> GatewayTools:
     """Return a gateway's tools, all of the machine's own randomness.
 
@@ -69,10 +77,17 @@ def tools_for(
         operator: does what operators ask for, if anybody does.
         environment: may hold the admin token.
         tracer: makes spans, if anything is traced.
+        shipped: the folder of the log that is shipped to PostgreSQL, if one is.
     """
-    token = None if operator is None else admin_token(environment)
     return GatewayTools(
-        IdSource(), SeedSource(), ApartDecoder(clock), Draining(), operator, token, tracer
+        ids=IdSource(),
+        seeds=SeedSource(),
+        apart=ApartDecoder(clock),
+        draining=Draining(),
+        operator=operator,
+        token=None if operator is None else admin_token(environment),
+        tracer=tracer,
+        shipped=None if shipped is None else Path(shipped),
     )
 
 
@@ -88,5 +103,23 @@ def prediction_log_for(
         log: is told what is odd.
     """
     return PredictionLog(
-        places, clock=clock, log=log, status_of=status_of, key=given_key(environment)
+        places,
+        clock=clock,
+        log=log,
+        status_of=status_of,
+        key=given_key(environment),
+        began=_named_in_outbox(Path(places.folder), log)
+        if places.ships and places.folder is not None
+        else lambda _: None,
     )
+
+
+def _named_in_outbox(folder: Path, log: Says) -> Callable[[Path], None]:
+    """Return what gives a segment its second name, called in a thread beside the running loop."""
+    loop = asyncio.get_running_loop()
+
+    def tell(sentence: str, error: BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
+            loop.call_soon_threadsafe(partial(log.error, sentence, error=error))
+
+    return Outbox(folder, tell=tell).add

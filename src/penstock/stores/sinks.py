@@ -12,6 +12,7 @@ from msgspec import Struct
 from penstock.core.errors import PenstockError
 from penstock.stores.line_sink import STDOUT_SINK
 from penstock.stores.log_folder import LOG_VARIABLE
+from penstock.stores.postgresql.address import VARIABLE as DATABASE_VARIABLE
 
 SINKS_VARIABLE: Final = "PENSTOCK_LOG_SINKS"
 """Names the sinks beside the folder in the environment, with commas between them."""
@@ -38,10 +39,12 @@ class LogPlaces(Struct, frozen=True):
     Attributes:
         folder: of the log; None where there is none.
         sinks: beside the folder.
+        ships: segments wait in the folder's outbox for PostgreSQL as well.
     """
 
     folder: str | None = None
     sinks: tuple[str, ...] = ()
+    ships: bool = False
 
     @property
     def stdout(self) -> bool:
@@ -55,6 +58,7 @@ def log_places(
     folder: str | None = None,
     otherwise: Path | None = None,
     sinks: Sequence[str] = (),
+    emptied: bool = False,
 ) -> LogPlaces:
     """Return where records go.
 
@@ -63,6 +67,7 @@ def log_places(
         folder: as the command line names it.
         otherwise: where it is unless anybody names one; None: nowhere.
         sinks: as the command line names them; then the environment's do not count.
+        emptied: there will be somebody who ships what is put into an outbox.
 
     Raises:
         BadLogSetting: there is no such sink, or the key's text is too short.
@@ -77,7 +82,8 @@ def log_places(
                 f"there is no sink {word!r} for the prediction log; there is {', '.join(SINKS)}"
             )
     given_key(environment)
-    return LogPlaces(None if chosen is None else str(chosen), wanted)
+    ships = emptied and bool(environment.get(DATABASE_VARIABLE, "").strip())
+    return LogPlaces(None if chosen is None else str(chosen), wanted, ships)
 
 
 def given_key(environment: Mapping[str, str]) -> bytes | None:
