@@ -41,7 +41,7 @@ from penstock.spec.check import NOT_YET
 from penstock.spec.forms import LAYERS, TARGETS, Maybe, Predictor, keys
 from penstock.spec.wording import expected
 from penstock.stores import columns
-from penstock.stores.postgresql import row
+from penstock.stores.postgresql import row as in_postgresql
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 GOLDEN_ANSWERS: Final = ROOT / "tests" / "gateway" / "golden" / "answers.md"
@@ -654,7 +654,7 @@ def _in_short(answer: str) -> str:
 
 
 def postgresql_part() -> str:
-    rows = ((f"`{one.name}`", one.kind, one.meaning) for one in row.COLUMNS)
+    rows = ((f"`{one.name}`", one.kind, one.meaning) for one in in_postgresql.COLUMNS)
     return "\n".join(table(("column", "type", "what it is"), rows))
 
 

@@ -26,7 +26,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.measures import Measures
 from penstock.stores.compact_rules import alone
 from penstock.stores.finished import Due
-from penstock.stores.log_settings import BadSetting
+from penstock.stores.sinks import LogPlaces
 from tests.gateway.opening import ROOT
 from tests.stores.logs import by_files, logged, write_segment
 from tests.supervisor.fakes import Said
@@ -189,20 +189,15 @@ async def test_a_run_is_ended_with_the_server(tmp_path: Path) -> None:
 async def test_a_server_has_its_log_compacted(due: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHECK_S", 0.0)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    environment = {"PENSTOCK_LOG_COMPACT_BYTES": "1", "PENSTOCK_LOG_KEEP_DAYS": "1e6"}
+    places = LogPlaces(str(due), keep_days=1e6, due=Due(size_bytes=1))
     log, measures = Said(), Measures()
-    async with compacting(due, environment, clock=SystemClock(), log=log, measures=measures):
+    async with compacting(places, clock=SystemClock(), log=log, measures=measures):
         async with asyncio.timeout(BOUND_S):
             while not by_files(due):
                 await settle()
     assert log.lines == []
-    async with compacting(None, {}, clock=SystemClock(), log=log, measures=measures):
+    async with compacting(LogPlaces(), clock=SystemClock(), log=log, measures=measures):
         pass
-    with pytest.raises(BadSetting):
-        async with compacting(
-            due, {"PENSTOCK_LOG_KEEP_DAYS": "x"}, clock=SystemClock(), log=log, measures=measures
-        ):
-            raise AssertionError("it is not entered")
 
 
 def test_the_command(due: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from penstock.cli import ship
 from penstock.cli.main import main
 from penstock.cli.ship import OUTBOX_DAYS_VARIABLE, OUTBOX_MB_VARIABLE, bounds_in
+from penstock.stores.log_settings import BadSetting
 from penstock.stores.postgresql.address import VARIABLE
 from penstock.stores.postgresql.outbox import Bounds, Outbox
 from penstock.stores.postgresql.status import read_status

@@ -8,9 +8,9 @@ import pytest
 
 from penstock.cli import shipping as module
 from penstock.cli.ship import OUTBOX_DAYS_VARIABLE
-from penstock.stores.log_settings import BadSetting
 from penstock.cli.shipping import STOP_S, Child, Shipping, shipping
 from penstock.core.clock import SystemClock
+from penstock.stores.log_settings import BadSetting
 from penstock.stores.postgresql.address import VARIABLE, PostgresqlUnavailable
 from penstock.stores.postgresql.outbox import Outbox
 from penstock.stores.segment_writer import segments_in

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.stores.finished import Due
+from penstock.stores.log_folder import KEEP_DAYS
+from penstock.stores.log_settings import BadSetting
 from penstock.stores.postgresql.address import VARIABLE as DATABASE_VARIABLE
 from penstock.stores.sinks import BadLogSetting, LogPlaces, given_key, log_places
 
@@ -54,6 +57,16 @@ def test_a_key_is_made_of_a_secret_text() -> None:
 def test_a_short_secret_is_refused() -> None:
     with pytest.raises(BadLogSetting, match="PENSTOCK_LOG_KEY is too short; give 16 characters"):
         log_places({"PENSTOCK_LOG_KEY": "short"})
+
+
+def test_how_long_records_are_kept_is_the_command_lines_or_the_environments() -> None:
+    named = {"PENSTOCK_LOG_KEEP_DAYS": "7", "PENSTOCK_LOG_COMPACT_S": "60"}
+    assert log_places(named).keep_days == 7
+    assert log_places(named, keep_days=0.5).keep_days == 0.5
+    assert log_places(named).due == Due(age_s=60)
+    assert log_places({}).keep_days == KEEP_DAYS
+    with pytest.raises(BadSetting, match="PENSTOCK_LOG_COMPACT_BYTES is 'x': give a number above"):
+        log_places({"PENSTOCK_LOG_COMPACT_BYTES": "x"})
 
 
 def test_segments_wait_for_a_database_where_somebody_ships_them() -> None:

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias, final
@@ -28,7 +28,7 @@ from penstock.core.snapshot import Reading
 from penstock.stores.compact_rules import CompactorBusy
 from penstock.stores.finished import Due, is_due
 from penstock.stores.log_folder import SEGMENTS
-from penstock.stores.log_settings import due_of, keep_days_of
+from penstock.stores.sinks import LogPlaces
 from penstock.supervisor.pause import pause
 
 CHECK_S: Final = 60.0
@@ -152,8 +152,7 @@ class Compacting:
 
 @asynccontextmanager
 async def compacting(
-    folder: Path | None,
-    environment: Mapping[str, str],
+    places: LogPlaces,
     *,
     clock: Clock,
     log: Says,
@@ -162,22 +161,19 @@ async def compacting(
     """Have a log compacted while a server runs; a run under way is ended with it.
 
     Args:
-        folder: of the log, or None where there is none.
-        environment: may say when it is due, and how long the log is kept.
+        places: where the log is, if there is one, how long it is kept, and when it is due.
         clock: tells the time.
         log: is told what is odd.
         measures: count the runs.
-
-    Raises:
-        BadSetting: a variable of the environment holds no number.
     """
-    if folder is None:
+    if places.folder is None:
         yield
         return
+    folder = Path(places.folder)
     keeper = Compacting(
         folder,
-        due=due_of(environment),
-        run=by_command(command_of(folder, keep_days_of(environment))),
+        due=places.due,
+        run=by_command(command_of(folder, places.keep_days)),
         installed=importlib.util.find_spec("pyarrow") is not None,
         clock=clock,
         log=log,

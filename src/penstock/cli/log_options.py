@@ -83,7 +83,7 @@ def _add_compact(of_log: Verbs) -> None:
     compact.add_argument(
         "--keep-days",
         metavar="DAYS",
-        type=_days,
+        type=as_days,
         help=f"how long records are kept ({KEEP_DAYS:g})",
     )
 
@@ -113,7 +113,12 @@ def _verb(verbs: Verbs, name: str, does: str, example: str) -> argparse.Argument
     return parser
 
 
-def _days(text: str) -> float:
+def as_days(text: str) -> float:
+    """Return the number of days that an argument says.
+
+    Raises:
+        ArgumentTypeError: it says none above 0.
+    """
     try:
         return above_zero(text)
     except ValueError as error:

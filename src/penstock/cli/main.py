@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from penstock import __version__
-from penstock.cli.log_options import add_log_verbs
+from penstock.cli.log_options import add_log_verbs, as_days
 from penstock.cli.operating import add_operating_verbs, operate
 from penstock.core.errors import PenstockError
+from penstock.stores.log_folder import KEEP_DAYS
 
 MAX_WORKERS: Final = 256
 """Processes of one server."""
@@ -47,6 +48,12 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SINK",
         help="where else they are: stdout (JSON lines)",
+    )
+    serve.add_argument(
+        "--log-keep-days",
+        metavar="DAYS",
+        type=as_days,
+        help=f"how long records are kept there ({KEEP_DAYS:g})",
     )
     serve.add_argument("--labels", help="of a model file: JSON file of class names")
     serve.add_argument("--sample", help="of a model file: rows that it can predict, as JSON")

@@ -16,6 +16,7 @@ from typing import Any, Final, final
 import uvloop
 
 from penstock.cli.banner import banner
+from penstock.cli.compacting import compacting
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.log import Log
 from penstock.core.model import MODEL_THREAD
@@ -158,7 +159,9 @@ async def process(
     ):
         try:
             predictions.begin()
-            yield Process(generations, server_for(generations), predictions, places)
+            compacted = places if index == 0 else LogPlaces()  # one process has it done for all
+            async with compacting(compacted, clock=clock, log=log, measures=measures):
+                yield Process(generations, server_for(generations), predictions, places)
         finally:
             await generations.close()
             await predictions.close()

@@ -58,7 +58,7 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         CannotListen: the address cannot be had.
         StateInUse, StateCorrupt: the state directory cannot be this server's.
         BadLogSetting: what is said of the prediction log cannot be.
-        PostgresqlUnavailable, BadBound: nor what is said of shipping it.
+        PostgresqlUnavailable, BadSetting: nor what is said of keeping or shipping it.
     """
     plans = plan_source(options, environment)
     with contextlib.ExitStack() as stack:
@@ -128,6 +128,7 @@ def _log_places(
         otherwise=otherwise,
         sinks=options.log_sink,
         emptied=True,
+        keep_days=options.log_keep_days,
     )
 
 
@@ -208,7 +209,7 @@ async def _serve_together(
     clock = SystemClock()
     log = Log(clock)
     listening = [one.fileno() for one in sockets]
-    worker = (*WORKER, places.folder or "", ",".join(places.sinks))
+    worker = (*WORKER, places.folder or "", ",".join(places.sinks), str(places.keep_days))
     drain_s = GRACE_S + DRAIN_S + CLOSE_TIMEOUT_S
     crew = Processes(worker, listening, clock=clock, log=log, drain_s=drain_s)
     supervisor = Supervisor(plans, crew, state, clock=clock, log=log)

@@ -143,9 +143,15 @@ async def work(places: LogPlaces, index: int, link_fd: int, listening: Sequence[
 
 def main(arguments: Sequence[str]) -> int:
     """Run a worker; return its exit status."""
-    folder, sinks, *numbers = arguments
+    folder, sinks, keep_days, *numbers = arguments
     index, link_fd, *listening = map(int, numbers)
-    places = log_places(os.environ, folder=folder or None, sinks=sinks.split(","), emptied=True)
+    places = log_places(
+        os.environ,
+        folder=folder or None,
+        sinks=sinks.split(","),
+        emptied=True,
+        keep_days=float(keep_days),
+    )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is meant for the supervisor
     run(work(places, index, link_fd, listening))
     return 0

@@ -19,6 +19,7 @@ from penstock.gateway.decode import ApartDecoder
 from penstock.gateway.operator import Operator
 from penstock.gateway.status import status_of
 from penstock.gateway.tracing import RequestTracer
+from penstock.stores.log_thread import Pace
 from penstock.stores.postgresql.outbox import Outbox
 from penstock.stores.prediction_log import PredictionLog
 from penstock.stores.sinks import LogPlaces, given_key
@@ -111,6 +112,7 @@ def prediction_log_for(
         began=_named_in_outbox(Path(places.folder), log)
         if places.ships and places.folder is not None
         else lambda _: None,
+        pace=Pace(keep_days=places.keep_days),
     )
 
 

@@ -10,8 +10,10 @@ from typing import Final
 from msgspec import Struct
 
 from penstock.core.errors import PenstockError
+from penstock.stores.finished import Due
 from penstock.stores.line_sink import STDOUT_SINK
-from penstock.stores.log_folder import LOG_VARIABLE
+from penstock.stores.log_folder import KEEP_DAYS, LOG_VARIABLE
+from penstock.stores.log_settings import due_of, keep_days_of
 from penstock.stores.postgresql.address import VARIABLE as DATABASE_VARIABLE
 
 SINKS_VARIABLE: Final = "PENSTOCK_LOG_SINKS"
@@ -40,11 +42,15 @@ class LogPlaces(Struct, frozen=True):
         folder: of the log; None where there is none.
         sinks: beside the folder.
         ships: segments wait in the folder's outbox for PostgreSQL as well.
+        keep_days: how long records are kept in the folder.
+        due: when its finished segments are compacted.
     """
 
     folder: str | None = None
     sinks: tuple[str, ...] = ()
     ships: bool = False
+    keep_days: float = KEEP_DAYS
+    due: Due = Due()
 
     @property
     def stdout(self) -> bool:
@@ -59,6 +65,7 @@ def log_places(
     otherwise: Path | None = None,
     sinks: Sequence[str] = (),
     emptied: bool = False,
+    keep_days: float | None = None,
 ) -> LogPlaces:
     """Return where records go.
 
@@ -68,9 +75,11 @@ def log_places(
         otherwise: where it is unless anybody names one; None: nowhere.
         sinks: as the command line names them; then the environment's do not count.
         emptied: there will be somebody who ships what is put into an outbox.
+        keep_days: as the command line says it.
 
     Raises:
         BadLogSetting: there is no such sink, or the key's text is too short.
+        BadSetting: a variable of the environment holds no number.
     """
     named = folder or environment.get(LOG_VARIABLE)
     chosen = Path(named).absolute() if named else otherwise
@@ -83,7 +92,13 @@ def log_places(
             )
     given_key(environment)
     ships = emptied and bool(environment.get(DATABASE_VARIABLE, "").strip())
-    return LogPlaces(None if chosen is None else str(chosen), wanted, ships)
+    return LogPlaces(
+        None if chosen is None else str(chosen),
+        wanted,
+        ships,
+        keep_days_of(environment) if keep_days is None else keep_days,
+        due_of(environment),
+    )
 
 
 def given_key(environment: Mapping[str, str]) -> bytes | None:
