@@ -224,7 +224,7 @@ async def _sample_answer(name: str, node: Node, clock: Clock) -> InferenceRespon
     if sample is None:
         return None
     try:
-        return await node.predictor(msgspec.structs.replace(head, tensors={"sample": sample}))
+        return await node.predictor(structs.replace(head, tensors={"sample": sample}))
     except ServingError as error:
         raise SpecError((f"routes.{name}: fails on its own sample: {error.message}",)) from error
 

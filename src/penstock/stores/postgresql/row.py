@@ -150,6 +150,7 @@ COLUMNS: Final = (
     Column("outlier_score", "double precision", _lowest, "the lowest of the rows'"),
     Column("outlier_flags", "boolean[]", _flags, "one a row"),
     Column("outlier_scores", "double precision[]", _scores, "one a row"),
+    Column("arm", "text", lambda r: _text(r.arm), "that a split chose; empty without one"),
     Column("schema", "integer", lambda r: _within(r.schema, _INTEGER), "version of the record"),
 )
 """The columns of the first version of the table."""
