@@ -60,7 +60,7 @@ def finished(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = folder / "src/penstock/graph/build.py"
     (block,) = (one for one in blocks(GUIDE) if one.key == "case of")
     _add_case(build, block.value.split()[0], block.text)
-    text = build.read_text().replace('{"fan_out", ', '{"fallback", "fan_out", ', 1)
+    text = build.read_text().replace('"fan_out",', '"fallback", "fan_out",', 1)
     imported = "from penstock.patterns.fallback import Fallback\n"
     above = "from penstock.patterns.threshold"
     _write(build, text.replace(above, f"{imported}{above}", 1))

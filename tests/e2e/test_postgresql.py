@@ -162,7 +162,7 @@ def test_the_shipper_of_a_killed_server_ships_the_rest_and_ends(
     ("variable", "text", "sentence"),
     [
         (VARIABLE, "postgres//open-sesame", "is no address of a database"),
-        ("PENSTOCK_LOG_OUTBOX_MB", "much", "give a number over 0"),
+        ("PENSTOCK_LOG_OUTBOX_MB", "much", "give a number above 0"),
     ],
 )
 def test_what_the_environment_says_wrong_ends_the_start(

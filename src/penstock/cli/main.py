@@ -7,13 +7,16 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from penstock import __version__
 from penstock.cli.log_options import add_log_verbs, as_days
 from penstock.cli.operating import add_operating_verbs, operate
 from penstock.core.errors import PenstockError
 from penstock.stores.log_folder import KEEP_DAYS
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no other
 
 MAX_WORKERS: Final = 256
 """Processes of one server."""
@@ -28,35 +31,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"penstock {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    serve = verbs.add_parser("serve", help="serve a spec, or one model file")
-    serve.add_argument("what", metavar="SPEC_OR_MODEL", help="a spec (YAML) or a .onnx file")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
-    serve.add_argument("--route", help="serve only this route or model, at the root")
-    serve.add_argument(
-        "--workers", type=_workers, default=1, help="processes that serve, one per core (1)"
-    )
-    serve.add_argument(
-        "--state-dir", help="where live changes are kept, and asked for (by spec and port)"
-    )
-    serve.add_argument(
-        "--log-dir", help="where predictions are recorded (log, in the state directory)"
-    )
-    serve.add_argument(
-        "--log-sink",
-        action="append",
-        default=[],
-        metavar="SINK",
-        help="where else they are: stdout (JSON lines)",
-    )
-    serve.add_argument(
-        "--log-keep-days",
-        metavar="DAYS",
-        type=as_days,
-        help=f"how long records are kept there ({KEEP_DAYS:g})",
-    )
-    serve.add_argument("--labels", help="of a model file: JSON file of class names")
-    serve.add_argument("--sample", help="of a model file: rows that it can predict, as JSON")
+    _add_serve(verbs)
 
     check = verbs.add_parser("check", help="say all that is wrong with a spec")
     check.add_argument("spec", help="a spec (YAML)")
@@ -75,6 +50,42 @@ def parser() -> argparse.ArgumentParser:
     add_operating_verbs(verbs)
     add_log_verbs(verbs)
     return top
+
+
+def _add_serve(verbs: Verbs) -> None:
+    serve = verbs.add_parser("serve", help="serve a spec, or one model file")
+    serve.add_argument("what", metavar="SPEC_OR_MODEL", help="a spec (YAML) or a .onnx file")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
+    serve.add_argument("--route", help="serve only this route or model, at the root")
+    serve.add_argument(
+        "--workers", type=_workers, default=1, help="processes that serve, one per core (1)"
+    )
+    serve.add_argument(
+        "--state-dir", help="where live changes are kept, and asked for (by spec and port)"
+    )
+    _add_log_places(serve)
+    serve.add_argument("--labels", help="of a model file: JSON file of class names")
+    serve.add_argument("--sample", help="of a model file: rows that it can predict, as JSON")
+
+
+def _add_log_places(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "--log-dir", help="where predictions are recorded (log, in the state directory)"
+    )
+    serve.add_argument(
+        "--log-sink",
+        action="append",
+        default=[],
+        metavar="SINK",
+        help="where else they are: stdout (JSON lines)",
+    )
+    serve.add_argument(
+        "--log-keep-days",
+        metavar="DAYS",
+        type=as_days,
+        help=f"how long records are kept there ({KEEP_DAYS:g})",
+    )
 
 
 def _port(text: str) -> int:

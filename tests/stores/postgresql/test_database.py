@@ -129,6 +129,7 @@ def test_what_is_in_a_record_is_in_its_row(database: str) -> None:
         outlier_score=(0.5, None),
         left_out=("column:1",),
         rows=2,
+        arm="rf",
     )
     single = a_prediction(1, is_outlier=False, outlier_score=0.25, seed=None)
     with opened(database) as opens:
@@ -150,6 +151,7 @@ def test_what_is_in_a_record_is_in_its_row(database: str) -> None:
         "seed": "00000000000000ff",
         "generation": 3,
         "labelled": False,
+        "arm": "rf",
         "model": "svc",
         "version": "1",
         "status": 200,
