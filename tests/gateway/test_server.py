@@ -178,6 +178,22 @@ async def test_a_new_connection_is_still_answered_while_clients_hear_of_the_stop
         await kept.ask(IN_LANE)
 
 
+async def test_who_has_connected_and_not_asked_yet_is_still_answered() -> None:
+    async with (
+        open_gateway(FLOWER) as gateway,
+        running(gateway) as (server, port),
+        client(port) as kept,
+    ):
+        await kept.ask(IN_LANE)
+        server.should_exit = True
+        await until(lambda: server._serving.draining)
+        async with client(port) as silent:
+            await until(lambda: len(server.server_state.connections) == 2)
+            await until(lambda: not server.servers[0].is_serving())
+            await asyncio.sleep(0)
+            assert (await silent.ask(IN_LANE)).status == 200
+
+
 async def test_requests_under_way_are_answered_before_the_end() -> None:
     clock = ManualClock()
     async with (

@@ -120,15 +120,22 @@ class Server(uvicorn.Server):
         for one in last:
             with contextlib.suppress(OSError):  # it has gone again
                 await loop.connect_accepted_socket(self._protocol, one)
-        if last:
-            await self._wait_for_clients(LAST_S)
+        await asyncio.sleep(0)  # what the loop has accepted itself becomes a connection here
+        await self._wait_while(self._has_silent, LAST_S)
 
-    async def _wait_for_clients(self, seconds: float, *, stay: bool = False) -> None:
-        """Wait until all connections are closed; to `stay` is to wait for new ones as well."""
+    def _has_silent(self) -> bool:
+        """Tell whether there is a connection on which nothing has been asked yet.
+
+        Its request may be on its way; to close it now would lose that.
+        """
+        connections: set[Any] = self.server_state.connections
+        return any(connection.cycle is None for connection in connections)
+
+    async def _wait_while(self, is_so: Callable[[], bool], seconds: float) -> None:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + seconds
-        while loop.time() < until_s and not self.force_exit:
-            if not (self.server_state.connections or stay):
+        while not self.force_exit and is_so():
+            if loop.time() >= until_s:
                 return
             await asyncio.sleep(POLL_S)
 
@@ -139,7 +146,7 @@ class Server(uvicorn.Server):
             if connection.cycle is not None:
                 connection.cycle.keep_alive = False
         if connections:
-            await self._wait_for_clients(GRACE_S, stay=True)
+            await self._wait_while(lambda: True, GRACE_S)  # new ones may come
 
 
 def _accepted(listening: socket.socket) -> Iterator[socket.socket]:
