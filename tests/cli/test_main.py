@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -232,3 +234,34 @@ def chosen(folder: Path) -> Path:
         "{header: {target: mountain}, use: rf}, {time: {between: [22:00, 06:00]}, use: rf}]}}}\n"
     )
     return spec
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", ">&-", "<&-"])
+def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path, closed: str) -> None:
+    program = (
+        "import os, sys; from penstock.cli import main as it; it._hold_standard_numbers(); "
+        "print(os.open(sys.argv[1], os.O_RDONLY), file=sys.stderr)"
+    )
+    file = tmp_path / "file"
+    file.touch()
+    ran = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", program, str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(ran.stderr) > 2
+
+
+def test_records_do_not_go_to_a_closed_standard_output(tmp_path: Path) -> None:
+    served = [sys.executable, "-m", "penstock", "serve", str(MODELS / "iris_svc.onnx")]
+    served += ["--port", "0", "--state-dir", str(tmp_path), "--log-sink", "stdout"]
+    ran = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *served],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == "records cannot go to standard output: it is closed\n"

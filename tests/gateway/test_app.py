@@ -238,7 +238,7 @@ async def test_mounted_into_a_user_s_app() -> None:
         assert missing.status_code == 404
         assert missing.json()["error"]["message"] == (
             "nothing is served at '/nope'; routes: /iris/, /iris-sure/, /iris-parallel/,"
-            " /iris-parameters/, /iris-mean/, /iris-ab/"
+            " /iris-parameters/, /iris-mean/, /iris-ab/, /iris-chosen/, /iris-logged/"
         )
 
 

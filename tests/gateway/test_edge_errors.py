@@ -31,8 +31,8 @@ def edge(gateway: Gateway) -> Mapping[tuple[str, ...], float]:
     ("method", "path", "headers", "status"),
     [
         ("GET", "/nothing", {}, 404),
-        ("PUT", "/iris/predict", {}, 405),
-        ("POST", "/iris/predict", {"x-request-id": "not well formed"}, 400),
+        ("PUT", "/iris/label", {}, 405),
+        ("GET", "/iris/label", {"x-request-id": "not well formed"}, 400),
         ("GET", "/plain/label", {}, 404),
     ],
 )
@@ -43,6 +43,24 @@ async def test_what_reaches_no_prediction(
         assert (await ask(gateway, method, path, headers=headers)).status == status
         assert edge(gateway) == {(str(status),): 1}
         assert gateway.graph.measures.route("iris").answers == {200: 0}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("PUT", "/iris/predict", {}, 405),
+        ("POST", "/iris/predict", {"x-request-id": "not well formed"}, 400),
+        ("POST", "/iris/predict/not%well", {}, 400),
+        ("GET", "/predict-test/label", {}, 400),
+    ],
+)
+async def test_what_is_refused_before_a_prediction_is_its_routes(
+    method: str, path: str, headers: Head, status: int
+) -> None:
+    async with open_gateway(PLAIN + "default: iris\n") as gateway:
+        assert (await ask(gateway, method, path, headers=headers)).status == status
+        assert edge(gateway) == {}
+        assert gateway.graph.measures.route("iris").answers == {200: 0, status: 1}
 
 
 async def test_a_predictions_own_error_is_its_routes() -> None:

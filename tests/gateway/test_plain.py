@@ -373,9 +373,7 @@ class TestRecords:
             ("GET", "/iris/label", {}),
             ("GET", "/iris/health/all", {}),
             ("POST", "/nope/predict", {}),
-            ("GET", "/iris/predict", {}),
-            ("POST", "/iris/predict/get", {}),
-            ("POST", "/iris/predict", {"x-request-id": "a b"}),
+            ("POST", "/iris/label", {"x-request-id": "a b"}),
         ],
     )
     async def test_none_without_a_route_s_prediction(
@@ -385,6 +383,33 @@ class TestRecords:
         async with open_gateway(FLOWER, recorder=records.append) as gateway:
             await ask(gateway, method, path, headers=dict(headers))
         assert records == []
+
+    @pytest.mark.parametrize(
+        ("method", "path", "headers", "code"),
+        [
+            ("GET", "/iris/predict", {}, "method_not_allowed"),
+            ("POST", "/iris/predict/get", {}, "invalid_request_id"),
+            ("POST", "/iris/predict", {"x-request-id": "a b"}, "invalid_request_id"),
+        ],
+    )
+    async def test_of_what_was_refused_before_it_was_looked_at(
+        self, method: str, path: str, headers: dict[str, str], code: str
+    ) -> None:
+        records: list[Record] = []
+        async with open_gateway(FLOWER, recorder=records.append) as gateway:
+            answer = await ask(gateway, method, path, headers=dict(headers))
+        (record,) = records
+        assert (record.role, record.place) == (Role.PRIMARY, "iris")
+        assert record.request_id == answer.header("x-request-id")
+        assert isinstance(record.outcome, ServingError)
+        assert record.outcome.code == code
+
+    async def test_a_recorder_that_raises_then_costs_no_answer(self) -> None:
+        def refuse(record: Record) -> None:
+            raise RuntimeError("the log is gone")
+
+        async with open_gateway(FLOWER, recorder=refuse) as gateway:
+            assert (await ask(gateway, "GET", "/iris/predict")).status == 405
 
     async def test_of_a_client_that_went_away(self) -> None:
         records: list[Record] = []

@@ -104,6 +104,7 @@ def _workers(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status: 0, 1 where something is wrong, 2 for bad usage."""
+    _hold_standard_numbers()
     options = parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):  # a path may hold what UTF-8 cannot
         if isinstance(stream, io.TextIOWrapper):
@@ -115,6 +116,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _hold_standard_numbers() -> None:
+    """Open the null device as each of descriptors 0 to 2 that is closed.
+
+    Else a file that is opened later gets the number, and what is printed goes into that.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ from penstock.graph.build import AVAILABLE
 from penstock.spec.read import read_spec, read_text
 from penstock.stores.log_folder import LOG_NAME
 from penstock.stores.prediction_log import CLOSE_TIMEOUT_S
-from penstock.stores.sinks import LogPlaces, log_places
+from penstock.stores.sinks import BadLogSetting, LogPlaces, log_places
 from penstock.supervisor.control import ControlServer
 from penstock.supervisor.crew import Alone
 from penstock.supervisor.draft import PlanSource
@@ -122,7 +122,7 @@ def _log_places(
     options: argparse.Namespace, environment: Mapping[str, str], state: State
 ) -> LogPlaces:
     otherwise = None if state.folder is None else Path(state.folder).absolute() / LOG_NAME
-    return log_places(
+    places = log_places(
         environment,
         folder=options.log_dir,
         otherwise=otherwise,
@@ -130,6 +130,9 @@ def _log_places(
         emptied=True,
         keep_days=options.log_keep_days,
     )
+    if places.stdout and sys.stdout is None:
+        raise BadLogSetting("records cannot go to standard output: it is closed")
+    return places
 
 
 # --- where -------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ class Gateway:
             self._identify(exchange)
             await answer(exchange)
         except ServingError as error:
-            self._count(exchange, error)
+            self._tell(exchange, error)
             await self._refuse(exchange, error)
         except ClientGone:
             pass  # nobody is left to answer
@@ -143,9 +143,20 @@ class Gateway:
             await self._idle.wait()
 
     def _count(self, exchange: Exchange, error: ServingError) -> None:
-        """Count an error of no prediction: of an unknown path, a malformed id, an endpoint."""
+        """Count an error that no prediction has: of an unknown path, or an endpoint."""
         if not (exchange.counted or exchange.answered):
             self.graph.measures.count(EDGE_ERRORS, str(status_of(error)))
+
+    def _tell(self, exchange: Exchange, error: ServingError) -> None:
+        """Have an error counted; what a prediction was asked for is recorded by its route."""
+        refused = self._table.refused_at(exchange.path)
+        if refused is None or exchange.counted or exchange.answered:
+            self._count(exchange, error)
+            return
+        try:
+            refused(exchange, error)
+        except Exception as cause:  # noqa: BLE001 - it was refused all the same
+            self.graph.faults.report_request(exchange.request_id, cause)
 
     async def _refuse(self, exchange: Exchange, error: ServingError) -> None:
         self.graph.faults.report_models(exchange.request_id, error)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar, final
 
-from penstock.core.errors import InvalidRequestId, MethodNotAllowed, UnknownRoute
+from penstock.core.errors import InvalidRequestId, MethodNotAllowed, ServingError, UnknownRoute
 from penstock.core.ids import is_well_formed
 from penstock.gateway.exchange import Exchange
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 IdHandler: TypeAlias = Callable[[Exchange, str], Awaitable[None]]
+Refused: TypeAlias = Callable[[Exchange, ServingError], None]
+"""Is told of an exchange that was refused before its endpoint saw it."""
 
 H = TypeVar("H")
 
@@ -37,6 +39,7 @@ class PathTable:
         self._routes = tuple(routes)[:MOST_NAMED]
         self._fixed: dict[str, dict[str, Handler]] = {}
         self._with_id: dict[str, dict[str, IdHandler]] = {}
+        self._refused: dict[str, Refused] = {}
 
     def add(self, method: str, path: str, handler: Handler) -> None:
         """Serve `path` by `handler`."""
@@ -46,10 +49,20 @@ class PathTable:
         """Serve `prefix` followed by an id."""
         self._with_id.setdefault(prefix, {})[method] = handler
 
+    def add_refused(self, path: str, refused: Refused) -> None:
+        """Have `refused` told of what never comes to the endpoints at `path`, or below it by id."""
+        self._refused[path] = refused
+
+    def refused_at(self, path: str) -> Refused | None:
+        """Return who is told of an exchange with `path` that is refused, if anybody is."""
+        prefix, slash, _ = path.rpartition("/")
+        return self._refused.get(path) or self._refused.get(prefix + slash)
+
     def clear(self) -> None:
         """Let go of all endpoints, and of what they hold."""
         self._fixed.clear()
         self._with_id.clear()
+        self._refused.clear()
 
     def __contains__(self, path: object) -> bool:
         return path in self._fixed

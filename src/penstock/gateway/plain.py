@@ -117,10 +117,12 @@ class PlainRoute:
         """Put the endpoints into the table, below `prefix`."""
         for method, path, handler in FIXED:
             table.add(method, prefix + path, partial(handler, self))
+            table.add_refused(prefix + path, self.record_unread)
         for method, path, told in TOLD:
             table.add(method, prefix + path, partial(told, self._about))
         for method, path, with_id in WITH_ID:
             table.add_with_id(method, prefix + path, partial(with_id, self))
+            table.add_refused(prefix + path, self.record_unread)
         if self._answers_by_arm:  # users of fan-outs know two more names for the same
             for path in ("/predict/get/test", "/predict/post/test"):
                 table.add("GET", prefix + path, partial(self.predict_sample, labelled=False))
