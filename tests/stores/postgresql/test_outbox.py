@@ -7,7 +7,7 @@ import pytest
 
 from penstock.stores.postgresql.outbox import Outbox, OutboxBusy, write_whole
 from penstock.stores.segment_writer import segments_in
-from tests.stores.postgresql.shipped import a_frame, a_writer, written
+from tests.stores.postgresql.shipped import WALL_S, a_frame, a_writer, written
 
 
 def names(folder: Path) -> list[str]:
@@ -42,6 +42,17 @@ def test_a_segment_that_cannot_be_named_is_told_and_written(tmp_path: Path) -> N
     assert sentence.endswith("will not be shipped to PostgreSQL")
     assert isinstance(error, OSError)
     assert len(names(tmp_path / "segments")) == 1
+
+
+def test_when_the_oldest_that_waits_was_begun(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    assert outbox.oldest_s() is None
+    written(tmp_path, [0], wall_s=WALL_S)
+    written(tmp_path, [1], wall_s=WALL_S + 60.0)
+    assert outbox.oldest_s() == WALL_S
+    strange = outbox.path / "0.segment"
+    strange.write_bytes(b"")
+    assert outbox.oldest_s() == strange.stat().st_mtime
 
 
 def test_one_ships_at_a_time(tmp_path: Path) -> None:

@@ -195,6 +195,16 @@ def test_down_until_the_end(tmp_path: Path) -> None:
     assert (ships.status.failures, ships.status.outages) == (2, 1)
 
 
+def test_it_tells_when_the_first_one_began(tmp_path: Path) -> None:
+    ships = Ships(tmp_path)
+    ships.database.down = "nobody is there"
+    began_s = ships.clock.wall_s()
+    ships.shipper.tell()
+    ships.clock.advance(60.0)
+    assert ships.anew().status.began_s == began_s
+    assert ships.status.caught_up_s == 0.0
+
+
 def test_counts_go_on_where_an_earlier_shipper_ended(tmp_path: Path) -> None:
     ships = Ships(tmp_path)
     written(tmp_path, range(3))

@@ -14,7 +14,7 @@ from penstock.stores.postgresql.status import (
     ship_readings,
     write_status,
 )
-from tests.stores.postgresql.shipped import WALL_S
+from tests.stores.postgresql.shipped import WALL_S, written
 
 STATUS_NOW = ShipStatus(
     pid=42,
@@ -80,7 +80,31 @@ def test_no_shipper_is_a_failing_one(tmp_path: Path) -> None:
     read = {family.name: value for family, _, value in ship_readings(tmp_path, WALL_S)}
     assert read["penstock_postgresql_failing"] == 1
     assert "penstock_postgresql_behind_seconds" not in read
-    assert ship_detail(tmp_path, WALL_S) == {"failing": "no_shipper"}
+    assert ship_detail(tmp_path, WALL_S) == {"behind_s": None, "failing": "no_shipper"}
+
+
+def behind_s(folder: Path) -> float | None:
+    """Return how long ago nothing waited, as both tell it."""
+    read = {family.name: value for family, _, value in ship_readings(folder, WALL_S)}
+    told_s = ship_detail(folder, WALL_S)["behind_s"]
+    assert read.get("penstock_postgresql_behind_seconds") == told_s
+    return None if told_s is None else float(told_s)
+
+
+def test_what_has_never_caught_up_is_behind_since_the_oldest_that_waits(tmp_path: Path) -> None:
+    written(tmp_path, [0], wall_s=WALL_S - 600.0)
+    assert behind_s(tmp_path) == 600.0
+    put(tmp_path, ShipStatus(began_s=WALL_S - 60.0))
+    assert behind_s(tmp_path) == 600.0
+    put(tmp_path, ShipStatus(began_s=WALL_S - 60.0, caught_up_s=WALL_S - 1.0))
+    assert behind_s(tmp_path) == 1.0
+
+
+def test_a_shipper_that_has_never_caught_up_is_behind_since_its_begin(tmp_path: Path) -> None:
+    put(tmp_path, ShipStatus())
+    assert behind_s(tmp_path) is None
+    put(tmp_path, ShipStatus(began_s=WALL_S - 60.0))
+    assert behind_s(tmp_path) == 60.0
 
 
 def test_the_detail_says_no_address(tmp_path: Path) -> None:

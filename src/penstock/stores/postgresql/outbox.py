@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
+from calendar import timegm
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +124,13 @@ class Outbox:
                 seen = path.stat()
                 yield Waiting(path, seen.st_size, seen.st_mtime)
 
+    def oldest_s(self) -> float | None:
+        """Return when the oldest segment that waits was begun, in seconds since the epoch."""
+        oldest = next(self.segments(), None)
+        if oldest is None:
+            return None
+        return _began_s(oldest.path.name) or oldest.changed_s
+
     def drop(self, path: Path) -> bool:
         """Drop a segment unless its process still writes it; tell whether it was dropped.
 
@@ -163,6 +172,13 @@ class Outbox:
             except BlockingIOError as error:
                 raise OutboxBusy(self.path) from error
             yield
+
+
+def _began_s(name: str) -> float | None:
+    """Return when a segment was begun, as its name says it."""
+    with contextlib.suppress(ValueError):
+        return float(timegm(time.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S")))
+    return None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -80,7 +80,9 @@ class Shipper:
         self._forget: tuple[str, ...] = ()
         self._bounded_s = self._told_s = float("-inf")
         self._told = ShipStatus()
-        self.status = replace(status or ShipStatus(), pid=os.getpid(), failing="", error="")
+        before = status or ShipStatus()
+        began_s = before.began_s or clock.wall_s()
+        self.status = replace(before, pid=os.getpid(), began_s=began_s, failing="", error="")
 
     def run(self, stopping: threading.Event, is_orphaned: Callable[[], bool]) -> None:
         """Ship what comes until told to stop, then for some seconds what is left.

@@ -27,7 +27,8 @@ class ShipStatus(Struct, frozen=True, kw_only=True):
     Attributes:
         pid: of the shipper.
         written_s: when this was written; instants are in seconds since the epoch.
-        caught_up_s: when nothing waited the last time.
+        began_s: when the first shipper of this outbox began.
+        caught_up_s: when nothing waited the last time; 0 where that was never so.
         shipped: records that are in the database.
         known: records that were there already: a shipper was killed before it could note it.
         bare: records that are there without inputs and answers, as the database refuses those.
@@ -45,6 +46,7 @@ class ShipStatus(Struct, frozen=True, kw_only=True):
 
     pid: int = 0
     written_s: float = 0.0
+    began_s: float = 0.0
     caught_up_s: float = 0.0
     shipped: int = 0
     known: int = 0
@@ -92,8 +94,9 @@ def ship_readings(folder: Path, wall_s: float) -> Iterator[Reading]:
     yield families.POSTGRESQL_WAITING_BYTES, (), status.waiting_bytes
     yield families.POSTGRESQL_FAILURES, (), status.failures
     yield families.POSTGRESQL_FAILING, (), 1 if status.failing else 0
-    if status.caught_up_s:
-        yield families.POSTGRESQL_BEHIND, (), max(0.0, wall_s - status.caught_up_s)
+    behind_s = _behind_s(folder, status, wall_s)
+    if behind_s is not None:
+        yield families.POSTGRESQL_BEHIND, (), behind_s
 
 
 def ship_detail(folder: Path, wall_s: float) -> Mapping[str, Any]:
@@ -104,12 +107,14 @@ def ship_detail(folder: Path, wall_s: float) -> Mapping[str, Any]:
         wall_s: now, in seconds since the epoch.
     """
     status = read_status(folder)
+    behind_s = _behind_s(folder, status or ShipStatus(), wall_s)
+    rounded_s = None if behind_s is None else round(behind_s, 3)
     if status is None:
-        return {"failing": "no_shipper"}
+        return {"behind_s": rounded_s, "failing": "no_shipper"}
     told: dict[str, Any] = {
         "pid": status.pid,
         "told_s_ago": round(max(0.0, wall_s - status.written_s), 3),
-        "behind_s": round(max(0.0, wall_s - status.caught_up_s), 3),
+        "behind_s": rounded_s,
         "shipped": status.shipped,
         "waiting": status.waiting,
         "waiting_bytes": status.waiting_bytes,
@@ -119,3 +124,16 @@ def ship_detail(folder: Path, wall_s: float) -> Mapping[str, Any]:
         since = datetime.fromtimestamp(status.failing_s, UTC).isoformat(timespec="seconds")
         told["failing_since"] = since.replace("+00:00", "Z")
     return told
+
+
+def _behind_s(folder: Path, status: ShipStatus, wall_s: float) -> float | None:
+    """Return how long ago nothing waited; None where nothing ever did, and no shipper was there.
+
+    Where that was never so, it counts from the first shipper's begin, or from that of the oldest
+    segment that waits, if it is older.
+    """
+    since_s = status.caught_up_s
+    if not since_s:
+        known = (status.began_s, Outbox(folder).oldest_s())
+        since_s = min((one for one in known if one), default=0.0)
+    return max(0.0, wall_s - since_s) if since_s else None
