@@ -124,18 +124,47 @@ async def test_failures_are_said_once_counted_and_tried_again_ever_later(due: Pa
         assert await watched.after(CHECK_S * 2.0**number - 1.0) == number
         assert await watched.after(1.0) == number + 1
     assert watched.compacting.failed == 4
-    why = [line.partition("[why: ")[2] for line in watched.log.lines]
-    assert why == [
-        "the disk is full]",
-        "it could not be started: no memory]",
-        "it ended with status -9]",
+    failed = "error: the prediction log could not be compacted"
+    assert watched.log.lines == [
+        "warning: warning",
+        f"{failed} [why: the disk is full]",
+        f"{failed} [why: it could not be started: no memory]",
+        f"{failed} [why: it ended with status -9]",
     ]
     assert await watched.after(CHECK_S * 16.0) == 5
     assert watched.compacting.done == 0
     assert await watched.after(CHECK_S * 16.0) == 6
     assert (watched.compacting.done, watched.compacting.failed) == (1, 4)
     assert watched.log.lines[-2:] == ["warning: a sentence", "warning: another one"]
-    assert await watched.after(CHECK_S) == 7
+    await watched.close()
+
+
+async def test_what_a_run_has_left_is_said_once_and_makes_no_other_due(due: Path) -> None:
+    watched = Watched(due)
+    left = Ended(0, "0.segment: is left as it is")
+    watched.ends = [left, left]
+    assert await watched.after(CHECK_S) == 1
+    assert await watched.after(CHECK_S) == 1
+    write_segment(due, "1", logged("b"))
+    assert await watched.after(CHECK_S) == 2
+    assert watched.log.lines == ["warning: 0.segment: is left as it is"]
+    assert watched.compacting.done == 2
+    await watched.close()
+
+
+async def test_a_folder_that_cannot_be_looked_at_is_a_failed_run(
+    due: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*what: object, **more: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    watched = Watched(due)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "is_due", refuse)
+        assert await watched.after(CHECK_S) == 0
+    assert watched.compacting.failed == 1
+    assert watched.log.has("could not be compacted", "it cannot be looked at: Permission denied")
+    assert await watched.after(CHECK_S * 2.0) == 1
     await watched.close()
 
 
@@ -165,8 +194,8 @@ async def test_a_command_ends_and_says_why() -> None:
 
 async def test_a_command_that_says_much_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SAID_BYTES", 10)
-    program = "import sys; print('x' * 99, file=sys.stderr)"
-    assert await by_command((sys.executable, "-c", program))() == Ended(0, "x" * 10)
+    program = "import sys; print('x' * 99 + '123456789', file=sys.stderr)"
+    assert await by_command((sys.executable, "-c", program))() == Ended(0, "123456789\n")
 
 
 async def test_a_command_that_takes_too_long_is_ended() -> None:
@@ -198,6 +227,21 @@ async def test_a_server_has_its_log_compacted(due: Path, monkeypatch: pytest.Mon
     assert log.lines == []
     async with compacting(LogPlaces(), clock=SystemClock(), log=log, measures=measures):
         pass
+
+
+async def test_that_nobody_looks_any_more_is_said(
+    due: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*what: object, **more: object) -> bool:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(module, "CHECK_S", 0.0)
+    monkeypatch.setattr(module, "is_due", fault)
+    log, measures = Said(), Measures()
+    before = asyncio.all_tasks()
+    async with compacting(LogPlaces(str(due)), clock=SystemClock(), log=log, measures=measures):
+        await asyncio.wait(asyncio.all_tasks() - before)
+    assert log.lines == ["error: the prediction log was not compacted any more [error: a fault]"]
 
 
 def test_the_command(due: Path, capsys: pytest.CaptureFixture[str]) -> None:

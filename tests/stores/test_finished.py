@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.stores.finished import EMPTY_S, Due, finished_in, is_due
+from penstock.stores.finished import EMPTY_S, Due, finished_in, is_due, names_of_finished
 from penstock.stores.segment_writer import SegmentWriter
 from tests.stores.logs import WALL_S, logged, write_segment
 
@@ -56,3 +56,12 @@ def test_due_by_their_size(tmp_path: Path) -> None:
     aged(write_segment(tmp_path, "1", *(logged(str(i)) for i in range(10))), 0.0)
     assert is_due(path.parent, WALL_S, DUE)
     assert not is_due(tmp_path / "none", WALL_S, DUE)
+
+
+def test_what_was_left_makes_nothing_due(tmp_path: Path) -> None:
+    path = aged(write_segment(tmp_path, "0", logged("a")), 3600.0)
+    names = names_of_finished(path.parent, WALL_S)
+    assert names == {"0.segment"}
+    assert not is_due(path.parent, WALL_S, DUE, left=names)
+    aged(write_segment(tmp_path, "1", logged("b")), 3600.0)
+    assert is_due(path.parent, WALL_S, DUE, left=names)

@@ -26,7 +26,7 @@ from penstock.core.log import Says
 from penstock.core.measures import Measures
 from penstock.core.snapshot import Reading
 from penstock.stores.compact_rules import CompactorBusy
-from penstock.stores.finished import Due, is_due
+from penstock.stores.finished import Due, is_due, names_of_finished
 from penstock.stores.log_folder import SEGMENTS
 from penstock.stores.sinks import LogPlaces
 from penstock.supervisor.pause import pause
@@ -44,7 +44,7 @@ MAX_RUN_S: Final = 3600.0
 """A run that takes longer is ended: the next one goes on from there."""
 
 MAX_SAID_BYTES: Final = 16 * 1024
-"""What is read of what a run says."""
+"""What is kept of what a run says: the end of it, where it also says why it failed."""
 
 NICENESS: Final = 10
 BUSY: Final = 75
@@ -96,6 +96,8 @@ class Compacting:
         self._ran_s = clock.now_s()
         self._failure = ""
         self._in_a_row = 0
+        self._left: frozenset[str] = frozenset()
+        self._warned: frozenset[str] = frozenset()
         self.done = 0
         self.failed = 0
 
@@ -108,7 +110,11 @@ class Compacting:
         """Look again and again; ends only where what it needs is not installed, which is said."""
         while True:
             await pause(self._clock, min(CHECK_S * 2.0**self._in_a_row, LONGEST_CHECK_S))
-            if not await asyncio.to_thread(self._is_due):
+            try:
+                if not await asyncio.to_thread(self._is_due):
+                    continue
+            except OSError as error:
+                self._fails(Ended(-1, f"it cannot be looked at: {error.strerror or error}"))
                 continue
             if not self._installed:
                 self._log.warning(
@@ -123,12 +129,18 @@ class Compacting:
             return False
         if self._installed and self._clock.now_s() - self._ran_s >= ANYWAY_S:
             return True
-        return is_due(self._folder / SEGMENTS, self._clock.wall_s(), self._due)
+        now_s = self._clock.wall_s()
+        return is_due(self._folder / SEGMENTS, now_s, self._due, left=self._left)
+
+    def _finished(self) -> frozenset[str]:
+        return names_of_finished(self._folder / SEGMENTS, self._clock.wall_s())
 
     async def _once(self) -> None:
         self._ran_s = self._clock.now_s()
         try:
+            before = await asyncio.to_thread(self._finished)
             ended = await self._run()
+            after = await asyncio.to_thread(self._finished)
         except OSError as error:
             ended = Ended(-1, f"it could not be started: {error.strerror or error}")
         if ended.status == BUSY:
@@ -138,16 +150,24 @@ class Compacting:
             return
         self.done += 1
         self._in_a_row, self._failure = 0, ""
-        for line in ended.said.splitlines():
-            self._log.warning(line)
+        self._left = before & after  # of a later version, say: not due until something else is
+        self._warn(ended.said.splitlines())
 
     def _fails(self, ended: Ended) -> None:
         self.failed += 1
         self._in_a_row = min(self._in_a_row + 1, 10)
-        lines = ended.said.strip().splitlines() or [f"it ended with status {ended.status}"]
-        if lines[-1] != self._failure:  # said once, and counted
-            self._failure = lines[-1]
-            self._log.error("the prediction log could not be compacted", why=self._failure)
+        *lines, why = ended.said.strip().splitlines() or [f"it ended with status {ended.status}"]
+        self._warn(lines)
+        if why != self._failure:  # said once, and counted
+            self._failure = why
+            self._log.error("the prediction log could not be compacted", why=why)
+
+    def _warn(self, lines: Sequence[str]) -> None:
+        """Say what the run before has not said."""
+        for line in lines:
+            if line not in self._warned:
+                self._log.warning(line)
+        self._warned = frozenset(lines)
 
 
 @asynccontextmanager
@@ -185,6 +205,8 @@ async def compacting(
         finally:
             task.cancel()
             await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is not None:
+                log.error("the prediction log was not compacted any more", error=task.exception())
 
 
 def command_of(folder: Path, keep_days: float) -> tuple[str, ...]:
@@ -207,7 +229,7 @@ def by_command(command: Sequence[str], timeout_s: float = MAX_RUN_S) -> Run:
                 assert process.stderr is not None
                 said = b""
                 while piece := await process.stderr.read(MAX_SAID_BYTES):
-                    said = (said + piece)[:MAX_SAID_BYTES]
+                    said = (said + piece)[-MAX_SAID_BYTES:]
                 status = await process.wait()
         except TimeoutError:
             return Ended(-1, f"it was ended after {timeout_s:g} s")

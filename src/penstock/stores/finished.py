@@ -44,13 +44,26 @@ def finished_in(folder: Path, wall_s: float, warn: Warn) -> list[Path]:
     return [path for path in segments_in(folder) if _is_finished(path, wall_s, warn)]
 
 
-def is_due(folder: Path, wall_s: float, due: Due) -> bool:
+def names_of_finished(folder: Path, wall_s: float) -> frozenset[str]:
+    """Return the names of the finished segments of a folder; what cannot be looked at has none."""
+    return frozenset(path.name for path in finished_in(folder, wall_s, _pass_over))
+
+
+def is_due(folder: Path, wall_s: float, due: Due, *, left: frozenset[str] = frozenset()) -> bool:
     """Tell whether the finished segments of a folder are worth compacting.
 
     What cannot be looked at is passed over: it will be told when the others are compacted.
+
+    Args:
+        folder: of the segments.
+        wall_s: now, in seconds since the epoch.
+        due: when they are.
+        left: names of segments that do not count, as compacting has left them where they are.
     """
     size_bytes = 0
     for path in finished_in(folder, wall_s, _pass_over):
+        if path.name in left:
+            continue
         with suppress(OSError):  # it has gone meanwhile
             stat = path.stat()
             size_bytes += stat.st_size
