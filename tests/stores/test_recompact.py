@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from penstock.stores import recompact
+from penstock.stores.compact_rules import CannotCompact
 from penstock.stores.manifests import MANIFESTS, Made, Manifest
 from penstock.stores.parquet import compact_log
 from tests.stores.logs import WALL_S, by_files, by_reader, logged, some_log, write_segment
@@ -120,6 +122,17 @@ def test_some_files_that_cannot_be_read_beside_some_that_can(tmp_path: Path) -> 
     run(tmp_path)
     assert len(list((tmp_path / "parquet").rglob("*.parquet"))) == 3
     assert spoiled.name in kept(tmp_path)
+
+
+def test_what_the_disk_refuses_while_dropping_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*what: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(recompact, "drop_old", refuse)
+    with pytest.raises(CannotCompact, match="cannot be compacted: permission denied"):
+        run(tmp_path)
 
 
 def test_a_manifest_of_nothing(tmp_path: Path) -> None:

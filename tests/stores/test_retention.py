@@ -52,5 +52,21 @@ def test_what_cannot_be_deleted_is_told(tmp_path: Path) -> None:
     assert "day=1970-01-01: cannot be deleted: " in told[0]
 
 
+def test_what_was_damaged_and_cannot_be_deleted_is_told(tmp_path: Path) -> None:
+    kept = tmp_path / "damaged"
+    (kept / "0-folder").mkdir(parents=True)
+    (kept / "1-nowhere").symlink_to(tmp_path / "nowhere")
+    (kept / "2.segment").write_bytes(b"")
+    for name in ("0-folder", "2.segment"):
+        os.utime(kept / name, (0.0, 0.0))
+    told: list[str] = []
+    assert drop_old(tmp_path, NOW_S, 30.0, told.append) == Dropped(damaged=1)
+    assert [sentence.rpartition("/")[2].partition(": ")[0] for sentence in told] == [
+        "0-folder",
+        "1-nowhere",
+    ]
+    assert all(": cannot be deleted: " in sentence for sentence in told)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     assert drop_old(tmp_path, NOW_S, 30.0, print) == Dropped()

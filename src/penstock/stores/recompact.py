@@ -82,11 +82,11 @@ class Recompactor:
         with alone(self._folder):
             try:
                 self._finish_earlier()
+                done = self._compactor.compact(wall_s)
+                self._step("drop")
+                return done, drop_old(self._folder, wall_s, keep_days, self._warn)
             except OSError as error:
                 raise CannotCompact(self._folder, error) from error
-            done = self._compactor.compact(wall_s)
-            self._step("drop")
-            return done, drop_old(self._folder, wall_s, keep_days, self._warn)
 
     def _finish_earlier(self) -> None:
         for path in manifest_paths(self._folder):

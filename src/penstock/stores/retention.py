@@ -41,6 +41,9 @@ def drop_old(folder: Path, wall_s: float, keep_days: float, warn: Warn) -> Dropp
         wall_s: now, in seconds since the epoch.
         keep_days: how long records are kept; a day goes once all of it is older.
         warn: is told in a sentence.
+
+    Raises:
+        OSError: the folder cannot be looked at.
     """
     days = files = damaged = 0
     for day in _old_days(folder / PARQUET, wall_s - keep_days * _DAY_S):
@@ -57,9 +60,12 @@ def drop_old(folder: Path, wall_s: float, keep_days: float, warn: Warn) -> Dropp
             day.parent.rmdir()
     segments = drop_old_segments(folder / SEGMENTS, wall_s, keep_days)
     for path in sorted((folder / DAMAGED).glob("*")):
-        if path.stat().st_mtime < wall_s - keep_days * _DAY_S:
-            path.unlink()
-            damaged += 1
+        try:
+            if path.stat().st_mtime < wall_s - keep_days * _DAY_S:
+                path.unlink()
+                damaged += 1
+        except OSError as error:
+            warn(f"{path}: cannot be deleted: {error.strerror}")
     return Dropped(days, files, segments, damaged)
 
 
