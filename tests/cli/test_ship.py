@@ -89,6 +89,29 @@ def test_one_at_a_time(
     assert "another process ships what is in" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("what", ["outbox", "outbox/postgresql/id"])
+@pytest.mark.parametrize("how", [[], ["--once"]])
+def test_an_outbox_that_cannot_be_used_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+    how: list[str],
+) -> None:
+    monkeypatch.setenv(VARIABLE, NOBODY)
+    (tmp_path / "segments").mkdir()
+    path = tmp_path / what
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name == "id":
+        path.mkdir()
+    else:
+        path.write_text("no folder")
+    assert main(["log", "ship", *how, "--log-dir", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"the outbox in {Outbox(tmp_path).path} cannot be used: ")
+    assert len(told.splitlines()) == 1
+
+
 def test_it_runs_until_told_to_stop(
     tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from penstock.core.errors import PenstockError
 from penstock.core.log import Log
 from penstock.stores.log_settings import number_in
 from penstock.stores.postgresql.address import VARIABLE, Address, address_in
-from penstock.stores.postgresql.database import Postgresql
+from penstock.stores.postgresql.database import CannotShip, Postgresql
 from penstock.stores.postgresql.outbox import (
     MAX_OUTBOX_BYTES,
     MAX_OUTBOX_DAYS,
@@ -58,7 +58,8 @@ def ship(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     Raises:
         NothingToShipTo, PostgresqlUnavailable, BadSetting: the environment is not as it must be.
         NoLog, SeveralLogs: it is not clear which log is meant, or there is none.
-        OutboxBusy, CannotShip: it is to be done once, and cannot be.
+        OutboxBusy: it is to be done once, and another process does it.
+        CannotShip: the outbox cannot be used; or it is to be done once, and cannot be.
     """
     address = address_in(environment)
     if address is None:
@@ -115,15 +116,17 @@ def _ship(
 
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(outbox.alone())
+            log_id = _entered(outbox, stack)
         except OutboxBusy as error:
             if options.once:
                 raise
             log.warning(f"{error.message}; waiting for it to end")
-            if not _is_alone(outbox, stack, stopping, is_orphaned):
+            waited = _entered_later(outbox, stack, stopping, is_orphaned)
+            if waited is None:
                 return
+            log_id = waited
         before = read_status(folder) or ShipStatus()
-        database = Postgresql(address, outbox.log_id())
+        database = Postgresql(address, log_id)
         stack.callback(database.close)
         shipper = Shipper(outbox, database, clock=clock, log=log, bounds=bounds, status=before)
         if options.once:
@@ -135,15 +138,29 @@ def _ship(
             shipper.run(stopping, is_orphaned)
 
 
-def _is_alone(
+def _entered(outbox: Outbox, stack: contextlib.ExitStack) -> str:
+    """Keep other shippers out; return what the database knows the outbox by.
+
+    Raises:
+        OutboxBusy: one is in.
+        CannotShip: the disk refuses.
+    """
+    try:
+        stack.enter_context(outbox.alone())
+        return outbox.log_id()
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise CannotShip("outbox", f"the outbox in {outbox.path} cannot be used: {why}") from error
+
+
+def _entered_later(
     outbox: Outbox,
     stack: contextlib.ExitStack,
     stopping: threading.Event,
     is_orphaned: Callable[[], bool],
-) -> bool:
-    """Wait for another shipper to end, and keep others out then; False where it is not to be."""
+) -> str | None:
+    """Wait for another shipper to end, and do the same; None where it is not to be."""
     while not stopping.wait(BUSY_S) and not is_orphaned():
         with contextlib.suppress(OutboxBusy):
-            stack.enter_context(outbox.alone())
-            return True
-    return False
+            return _entered(outbox, stack)
+    return None
