@@ -56,6 +56,14 @@ def test_json_lines(folder: Path) -> None:
     }
 
 
+def test_columns_of_one_name_are_no_json(folder: Path) -> None:
+    sql = "SELECT a.record_id, b.record_id, a.route FROM records a, records b LIMIT 2"
+    assert written(folder, "x.csv", sql).read_text().startswith("record_id,record_id")
+    with pytest.raises(QueryFailed, match=r"columns are named 'record_id', .*: name them apart"):
+        written(folder, "x.jsonl", sql)
+    assert not (folder / "x.jsonl").exists()
+
+
 def test_a_file_that_was_there_is_replaced_and_only_the_owner_reads_it(folder: Path) -> None:
     (folder / "x.csv").write_text("old")
     path = written(folder, "x.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from penstock.core.errors import PenstockError
 from penstock.stores.manifests import private, sync_folder
-from penstock.stores.query import Answer
+from penstock.stores.query import Answer, QueryFailed
 
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
@@ -38,7 +39,7 @@ def export(answer: Answer, path: Path) -> int:
 
     Raises:
         CannotExport: it is no ending that is known, or the disk refuses.
-        QueryFailed: a value cannot be computed.
+        QueryFailed: a value cannot be computed, or columns of the same name are to be JSON.
     """
     write = WRITERS.get(path.suffix)
     if write is None:
@@ -73,7 +74,18 @@ def write_csv(answer: Answer, file: TextIO) -> int:
 
 
 def json_lines(answer: Answer) -> Iterator[bytes]:
-    """Yield a JSON object a row, each with its end of line."""
+    """Yield a JSON object a row, each with its end of line.
+
+    Raises:
+        QueryFailed: several columns have the same name, and an object holds one of each; or a value
+            cannot be computed.
+    """
+    twice = [name for name, count in Counter(answer.columns).items() if count > 1]
+    if twice:
+        raise QueryFailed(
+            f"several columns are named {twice[0]!r}, and a JSON object holds one of each name: "
+            "name them apart, as in SELECT a.x AS x, b.x AS other_x"
+        )
     for row in answer.rows():
         yield _encode(dict(zip(answer.columns, row, strict=True))) + b"\n"
 
