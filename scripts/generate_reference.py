@@ -323,6 +323,7 @@ def metrics_part() -> str:
 LIMIT_NAMES: Final = re.compile(
     r"(MAX|MOST|LARGE|LINGER|INLINE|PROCESS|THREAD|LOOP)_[A-Z_]+|[A-Z]+_TIMEOUT_M?S|DRAIN_S|TRY_OUT_S"
     r"|KEEP_ALIVE_S|GRACE_S|FIRST_BYTE_TIMEOUT_S|IDLE_S|REFRESH_S|BACKLOG|SWEEP_S|DEFAULT_LIMIT|BODY_TIMEOUT_S|MAX_BYTES|ANSWERING_S"
+    r"|ANSWER_S|STATEMENT_S|LOCK_S|SURE_REFUSALS"
 )
 SPEC_UNITS: Final = {"max_body_bytes": "bytes", "max_rows": "rows", "timeout_s": "s"}
 LIMITS: Final[Mapping[str, tuple[str, str]]] = {
@@ -404,6 +405,7 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "gateway.server.GRACE_S": ("time for clients to hear of a stop", "s"),
     "cli.main.MAX_WORKERS": ("worker processes", "processes"),
+    "supervisor.disk.ANSWER_S": ("time for the disk of the spec to answer", "s"),
     "core.link.MAX_FRAME_BYTES": ("one message between supervisor and worker", "bytes"),
     "core.link.MAX_UNSENT_BYTES": ("messages between them that wait to be sent", "bytes"),
     "core.link.MAX_CALLS_AT_ONCE": ("calls of a worker, or of the supervisor, at once", "calls"),
@@ -414,6 +416,13 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "stores.postgresql.outbox.MAX_OUTBOX_DAYS": ("how long they wait", "days"),
     "stores.postgresql.reader.MAX_BATCH_BYTES": ("records in one transaction there", "bytes"),
     "stores.postgresql.address.CONNECT_TIMEOUT_S": ("time to connect to PostgreSQL", "s"),
+    "stores.postgresql.database.ANSWER_S": ("time for PostgreSQL to take a batch", "s"),
+    "stores.postgresql.tables.STATEMENT_S": ("time for one statement there", "s"),
+    "stores.postgresql.tables.LOCK_S": ("time for which it waits for a lock there", "s"),
+    "stores.postgresql.batch_store.SURE_REFUSALS": (
+        "rows refused one by one, and none taken, before it is an outage",
+        "rows",
+    ),
     "runtimes.http_terms.MAX_CONNECTIONS": (
         "connections to one replica of a remote model",
         "connections",
@@ -517,7 +526,7 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "stores.parquet.MAX_BUFFERED_BYTES": ("columns in memory while compacting", "bytes"),
     "stores.parquet.MAX_OPEN": ("Parquet files that are written to at once", "files"),
     "cli.compacting.MAX_RUN_S": ("a run of the compactor that the server began", "s"),
-    "cli.compacting.MAX_SAID_BYTES": ("what is read of what such a run says", "bytes"),
+    "cli.compacting.MAX_SAID_BYTES": ("what is kept of what such a run says", "bytes"),
     "cli.log.MAX_TABLE_ROWS": ("rows that `penstock log query` shows as a table", "rows"),
     "patterns.fan_out.ANSWERING_S": ("most that a fan-out keeps back for combining", "s"),
     "runtimes.running.MAX_QUEUED_ROWS": ("rows waiting for one model; 503 beyond", "rows"),

@@ -15,6 +15,12 @@ PREDICTIONS: Final = "penstock_predictions"
 POSITIONS: Final = "penstock_positions"
 VERSION: Final = "penstock_schema"
 
+STATEMENT_S: Final = 60
+"""How long one statement may take in the database; the batch is tried again later then."""
+
+LOCK_S: Final = 30
+"""How long one statement waits there for a lock of somebody else's."""
+
 Migrations: TypeAlias = Sequence[str]
 """Statements that lead from each version to the next; the first one makes all of it."""
 
@@ -53,8 +59,8 @@ _NAMES: Final = ", ".join(one.name for one in COLUMNS)
 _BATCH: Final = f"penstock_batch_{len(MIGRATIONS)}"
 
 BEGIN: Final = f"""
-SET LOCAL statement_timeout = '60s';
-SET LOCAL lock_timeout = '30s';
+SET LOCAL statement_timeout = '{STATEMENT_S}s';
+SET LOCAL lock_timeout = '{LOCK_S}s';
 SELECT set_config('synchronous_commit', 'local', true)
     WHERE current_setting('synchronous_commit') = 'off';
 CREATE TEMP TABLE IF NOT EXISTS {_BATCH} (LIKE {PREDICTIONS}) ON COMMIT DELETE ROWS;
