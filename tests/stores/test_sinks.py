@@ -10,7 +10,7 @@ from penstock.stores.finished import Due
 from penstock.stores.log_folder import KEEP_DAYS
 from penstock.stores.log_settings import BadSetting
 from penstock.stores.postgresql.address import VARIABLE as DATABASE_VARIABLE
-from penstock.stores.sinks import BadLogSetting, LogPlaces, given_key, log_places
+from penstock.stores.sinks import LogPlaces, given_key, log_places
 
 
 def test_nowhere_unless_somebody_says() -> None:
@@ -40,7 +40,7 @@ def test_sinks_are_the_command_lines_or_the_environments() -> None:
 
 @pytest.mark.parametrize("word", ["kafka", "STDOUT"])
 def test_an_unknown_sink_is_refused(word: str) -> None:
-    with pytest.raises(BadLogSetting, match=f"no sink '{word}' .*; there is stdout"):
+    with pytest.raises(BadSetting, match=f"no sink '{word}' .*; there is stdout"):
         log_places({"PENSTOCK_LOG_SINKS": f"stdout,{word}"})
 
 
@@ -55,7 +55,7 @@ def test_a_key_is_made_of_a_secret_text() -> None:
 
 
 def test_a_short_secret_is_refused() -> None:
-    with pytest.raises(BadLogSetting, match="PENSTOCK_LOG_KEY is too short; give 16 characters"):
+    with pytest.raises(BadSetting, match="PENSTOCK_LOG_KEY is too short; give 16 characters"):
         log_places({"PENSTOCK_LOG_KEY": "short"})
 
 

@@ -26,8 +26,9 @@ from penstock.gateway.serving import plan_of_model, reserved_words
 from penstock.graph.build import AVAILABLE
 from penstock.spec.read import read_spec, read_text
 from penstock.stores.log_folder import LOG_NAME
+from penstock.stores.log_settings import BadSetting
 from penstock.stores.prediction_log import CLOSE_TIMEOUT_S
-from penstock.stores.sinks import BadLogSetting, LogPlaces, log_places
+from penstock.stores.sinks import LogPlaces, log_places
 from penstock.supervisor.control import ControlServer
 from penstock.supervisor.crew import Alone
 from penstock.supervisor.draft import PlanSource
@@ -57,8 +58,8 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         SpecError: what is to be served cannot be.
         CannotListen: the address cannot be had.
         StateInUse, StateCorrupt: the state directory cannot be this server's.
-        BadLogSetting: what is said of the prediction log cannot be.
-        PostgresqlUnavailable, BadSetting: nor what is said of keeping or shipping it.
+        BadSetting: what is said of the prediction log, of keeping or shipping it, cannot be.
+        PostgresqlUnavailable: it is to be shipped, and cannot be.
     """
     plans = plan_source(options, environment)
     with contextlib.ExitStack() as stack:
@@ -131,7 +132,7 @@ def _log_places(
         keep_days=options.log_keep_days,
     )
     if places.stdout and sys.stdout is None:
-        raise BadLogSetting("records cannot go to standard output: it is closed")
+        raise BadSetting("records cannot go to standard output: it is closed")
     return places
 
 

@@ -16,12 +16,9 @@ AGE_VARIABLE: Final = "PENSTOCK_LOG_COMPACT_S"
 
 
 class BadSetting(PenstockError):
-    """A variable of the environment holds no number that it could be."""
+    """What is said of the prediction log at the start cannot be; ends the start."""
 
     code = "bad_setting"
-
-    def __init__(self, variable: str, text: str) -> None:
-        super().__init__(f"{variable} is {text!r}: give a number above 0")
 
 
 def keep_days_of(environment: Mapping[str, str]) -> float:
@@ -67,4 +64,4 @@ def number_in(environment: Mapping[str, str], variable: str, usual: float) -> fl
     try:
         return above_zero(text)
     except ValueError as error:
-        raise BadSetting(variable, text) from error
+        raise BadSetting(f"{variable} is {text!r}: give a number above 0") from error

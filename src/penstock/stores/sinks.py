@@ -9,11 +9,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from penstock.core.errors import PenstockError
 from penstock.stores.finished import Due
 from penstock.stores.line_sink import STDOUT_SINK
 from penstock.stores.log_folder import KEEP_DAYS, LOG_VARIABLE
-from penstock.stores.log_settings import due_of, keep_days_of
+from penstock.stores.log_settings import BadSetting, due_of, keep_days_of
 from penstock.stores.postgresql.address import VARIABLE as DATABASE_VARIABLE
 
 SINKS_VARIABLE: Final = "PENSTOCK_LOG_SINKS"
@@ -27,12 +26,6 @@ SINKS: Final = (STDOUT_SINK,)
 
 LEAST_KEY_CHARACTERS: Final = 16
 """Of the secret text; a shorter one could be found by trying."""
-
-
-class BadLogSetting(PenstockError):
-    """What is said of the prediction log at the start cannot be; ends the start."""
-
-    code = "bad_log_setting"
 
 
 class LogPlaces(Struct, frozen=True):
@@ -78,8 +71,8 @@ def log_places(
         keep_days: as the command line says it.
 
     Raises:
-        BadLogSetting: there is no such sink, or the key's text is too short.
-        BadSetting: a variable of the environment holds no number.
+        BadSetting: there is no such sink, the key's text is too short, or what should be a number
+            is none.
     """
     named = folder or environment.get(LOG_VARIABLE)
     chosen = Path(named).absolute() if named else otherwise
@@ -87,7 +80,7 @@ def log_places(
     wanted = tuple(dict.fromkeys(word for word in words if word))
     for word in wanted:
         if word not in SINKS:
-            raise BadLogSetting(
+            raise BadSetting(
                 f"there is no sink {word!r} for the prediction log; there is {', '.join(SINKS)}"
             )
     given_key(environment)
@@ -105,11 +98,11 @@ def given_key(environment: Mapping[str, str]) -> bytes | None:
     """Return the key of digests that the environment gives, if it does.
 
     Raises:
-        BadLogSetting: its text is too short.
+        BadSetting: its text is too short.
     """
     text = environment.get(KEY_VARIABLE, "")
     if not text:
         return None
     if len(text) < LEAST_KEY_CHARACTERS:
-        raise BadLogSetting(f"{KEY_VARIABLE} is too short; give {LEAST_KEY_CHARACTERS} characters")
+        raise BadSetting(f"{KEY_VARIABLE} is too short; give {LEAST_KEY_CHARACTERS} characters")
     return blake2b(text.encode(errors="surrogateescape"), digest_size=32).digest()
