@@ -23,7 +23,7 @@ KEEP_DAYS: Final = 30.0
 """How long a segment is kept after its last record."""
 
 _KEY_BYTES: Final = 32
-_DAY_S: Final = 86400.0
+DAY_S: Final = 86400.0
 
 
 def key_of(folder: Path) -> bytes:
@@ -61,7 +61,7 @@ def drop_old_segments(folder: Path, wall_s: float, keep_days: float = KEEP_DAYS)
     dropped = 0
     for path in segments_in(folder):
         with contextlib.suppress(OSError):  # gone meanwhile, or it stays until the next time
-            if path.stat().st_mtime > wall_s - keep_days * _DAY_S:
+            if path.stat().st_mtime > wall_s - keep_days * DAY_S:
                 continue
             with owned(path) as file:
                 if file is not None:

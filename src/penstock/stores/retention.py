@@ -9,11 +9,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from penstock.stores.log_folder import SEGMENTS, drop_old_segments
+from penstock.stores.log_folder import DAY_S, SEGMENTS, drop_old_segments
 from penstock.stores.manifests import DAMAGED, PARQUET
 from penstock.stores.read_log import Warn
 
-_DAY_S: Final = 86400.0
 _DAY: Final = "day="
 
 
@@ -46,7 +45,7 @@ def drop_old(folder: Path, wall_s: float, keep_days: float, warn: Warn) -> Dropp
         OSError: the folder cannot be looked at.
     """
     days = files = damaged = 0
-    for day in _old_days(folder / PARQUET, wall_s - keep_days * _DAY_S):
+    for day in _old_days(folder / PARQUET, wall_s - keep_days * DAY_S):
         try:
             for path in sorted(day.iterdir()):
                 path.unlink()
@@ -61,7 +60,7 @@ def drop_old(folder: Path, wall_s: float, keep_days: float, warn: Warn) -> Dropp
     segments = drop_old_segments(folder / SEGMENTS, wall_s, keep_days)
     for path in sorted((folder / DAMAGED).glob("*")):
         try:
-            if path.stat().st_mtime < wall_s - keep_days * _DAY_S:
+            if path.stat().st_mtime < wall_s - keep_days * DAY_S:
                 path.unlink()
                 damaged += 1
         except OSError as error:

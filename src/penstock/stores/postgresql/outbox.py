@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from penstock.core.errors import PenstockError
 from penstock.stores.log_folder import FOLDER_MODE
+from penstock.stores.manifests import private
 from penstock.stores.segment_writer import owned, segments_in
 
 OUTBOX: Final = "outbox"
@@ -39,8 +40,6 @@ MAX_OUTBOX_DAYS: Final = 7.0
 _LOCK: Final = "lock"
 _ID: Final = "id"
 _ID_BYTES: Final = 16
-_FILE_MODE: Final = 0o600
-_DAY_S: Final = 86400.0
 
 
 Tell: TypeAlias = Callable[[str, BaseException | None], None]
@@ -166,7 +165,7 @@ class Outbox:
             OSError: there is no folder, and none can be made.
         """
         self.make()
-        with open(self.path / _LOCK, "ab", opener=_private) as lock:
+        with open(self.path / _LOCK, "ab", opener=private) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -190,10 +189,6 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: it cannot be written.
     """
     new = path.with_name(f"{path.name}.new")
-    with open(new, "wb", opener=_private) as file:
+    with open(new, "wb", opener=private) as file:
         file.write(content)
     new.replace(path)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, _FILE_MODE)

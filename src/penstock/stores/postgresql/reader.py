@@ -10,6 +10,7 @@ from typing import Final, final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.stores.log_folder import DAY_S
 from penstock.stores.postgresql.outbox import Bounds, Outbox, Waiting
 from penstock.stores.postgresql.tail import Stretch, frames_between, stretch_of
 from penstock.stores.segment import HEAD, NoSegment
@@ -17,8 +18,6 @@ from penstock.stores.segment_writer import owned
 
 MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 """Records that are shipped together, a record more or less."""
-
-_DAY_S: Final = 86400.0
 
 
 class Batch(Struct, frozen=True):
@@ -226,7 +225,7 @@ class OutboxReader:
         total = sum(one.size_bytes for one in waiting)
         records, dropped = 0, list[str]()
         for one in waiting:
-            if total <= bounds.max_bytes and one.changed_s > wall_s - bounds.keep_days * _DAY_S:
+            if total <= bounds.max_bytes and one.changed_s > wall_s - bounds.keep_days * DAY_S:
                 continue
             with contextlib.suppress(OSError):  # gone meanwhile, or it stays until the next time
                 lost = self._records(one)
