@@ -17,6 +17,19 @@ from penstock.stores.segment_writer import SegmentWriter
 
 WALL_S = 1_750_000_000.0
 
+HOSTILE = (
+    "\0",
+    "a\0b\\u0000c",
+    "\\u0000",
+    '"\\\t\n\r\\.',
+    "\\N",
+    "\U0001f600 \ufffe \u2028",
+    "x" * 300_000,
+    "{}",
+    "'; DROP TABLE penstock_predictions; --",
+)
+"""Texts that a database, or a way to it, may not take as they are."""
+
 
 def a_prediction(number: int = 0, **fields: object) -> PredictionRecord:
     """Return a record whose ids tell its number."""

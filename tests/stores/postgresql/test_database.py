@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,13 @@ import msgspec
 import psycopg
 import pytest
 
-from penstock.stores.postgresql.address import VARIABLE, Address, PostgresqlUnavailable, address_in
+from penstock.stores.postgresql.address import VARIABLE, Address, address_in
 from penstock.stores.postgresql.database import CannotShip, Postgresql, RowsRefused
 from penstock.stores.postgresql.row import COLUMNS, bare_row_of, row_of
 from penstock.stores.postgresql.tables import MIGRATIONS, Migrations
 from penstock.stores.prediction_record import ArmRecord, PredictionRecord
 from tests.postgres import PostgresServer, asked
-from tests.stores.postgresql.shipped import a_prediction
+from tests.stores.postgresql.shipped import HOSTILE, a_prediction
 
 
 @contextmanager
@@ -178,19 +177,6 @@ def test_what_is_in_a_record_is_in_its_row(database: str) -> None:
     assert other["seed"] is other["arms"] is other["trail"] is other["groups"] is None
 
 
-HOSTILE = (
-    "\0",
-    "a\0b\\u0000c",
-    "\\u0000",
-    '"\\\t\n\r\\.',
-    "\\N",
-    "\U0001f600 \ufffe \u2028",
-    "x" * 300_000,
-    "{}",
-    "'; DROP TABLE penstock_predictions; --",
-)
-
-
 def test_texts_of_any_kind_are_stored(database: str) -> None:
     records = [
         a_prediction(
@@ -301,25 +287,6 @@ def test_another_fault_ends_the_connection(database: str) -> None:
 
 
 # --- the address ---
-
-
-def test_no_address_no_database() -> None:
-    assert address_in({}) is None
-    assert address_in({VARIABLE: " "}) is None
-
-
-@pytest.mark.parametrize("text", ["postgres//anna:open-sesame@host/db", "host=a password", "x:%"])
-def test_an_address_that_nobody_can_read_is_not_shown(text: str) -> None:
-    with pytest.raises(PostgresqlUnavailable, match="is no address of a database") as raised:
-        address_in({VARIABLE: text})
-    assert "sesame" not in raised.value.message
-    assert raised.value.__context__ is None
-
-
-def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(PostgresqlUnavailable, match=r"pip install 'penstock\[postgresql\]'"):
-        address_in({VARIABLE: "postgresql://host/db"})
 
 
 def test_a_password_is_never_shown(database: str) -> None:
