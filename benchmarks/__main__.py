@@ -26,6 +26,7 @@ from benchmarks.scenarios import (
     hop,
     install,
     log_query,
+    log_ship,
     memory,
     millisecond,
     prediction_log,
@@ -54,6 +55,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench], Report]]] = {
     "start": start.run,
     "install": install.run,
     "log-query": log_query.run,
+    "log-ship": log_ship.run,
 }
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from benchmarks.bench import REPOSITORY, Bench, MeasurementFailed, pin, say
 from benchmarks.figures import Spread
 from benchmarks.report import Bound, Mark, Report, Table
+from penstock.stores.postgresql.outbox import Outbox
 from penstock.stores.prediction_record import SCHEMA, encode_fields
 from penstock.stores.segment import framed
 from penstock.stores.segment_writer import SegmentWriter
@@ -93,9 +94,10 @@ def run(bench: Bench) -> Report:
     )
 
 
-def write(folder: Path, count: int, salt: str) -> None:
-    """Writes records as a server does, 256 together."""
-    writer = SegmentWriter(folder / "segments")
+def write(folder: Path, count: int, salt: str, *, ships: bool = False) -> None:
+    """Writes records as a server does, 256 together; on request they wait for PostgreSQL too."""
+    began = Outbox(folder).add if ships else lambda _: None
+    writer = SegmentWriter(folder / "segments", began=began)
     frames: list[bytes] = []
     for payload in payloads(count, salt):
         frames.append(framed(payload))
