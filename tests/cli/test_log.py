@@ -60,6 +60,14 @@ def test_tail(folder: Path, capsys: Capture, options: list[str], shown: list[str
     assert (status, ids(out), err) == (0, shown, "")
 
 
+def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path, capsys: Capture) -> None:
+    text = "\x1b[31m\x9b2J\x7f"
+    write_segment(tmp_path, "0", logged("a", request_id=text))
+    _, out, _ = said(capsys, tmp_path, "tail")
+    assert not set("\x1b\x9b\x7f") & set(out)
+    assert json.loads(out)["request_id"] == text
+
+
 def test_tail_needs_no_extra(
     folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -111,6 +112,37 @@ def test_a_query_that_fails_on_its_way(folder: Path) -> None:
 )
 def test_values_as_text(value: object, text: str) -> None:
     assert as_text(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "'infinity'::timestamp",
+        "DATE '12000-01-01'",
+        "'2020-01-01 00:00:00.123456789'::timestamp_ns",
+    ],
+)
+def test_a_value_that_python_does_not_have_is_a_sentence(folder: Path, value: str) -> None:
+    with (
+        answered(folder, f"SELECT {value} AS x FROM records", print) as answer,  # noqa: S608
+        pytest.raises(QueryFailed, match=r"a value cannot be shown: .*; cast it to text"),
+    ):
+        list(answer.rows())
+
+
+def test_a_planted_name_is_not_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = folder / "victim"
+    victim.write_text("mine")
+    monkeypatch.setattr(os, "urandom", lambda count: bytes(count))
+    (folder / f".x.csv.{bytes(8).hex()}.new").symlink_to(victim)
+    with answered(folder, SQL, print) as answer, pytest.raises(CannotExport):
+        export(answer, folder / "x.csv")
+    assert victim.read_text() == "mine"
+
+
+def test_what_a_terminal_would_obey_is_written_out() -> None:
+    lines = list(table_lines(["a"], [["\x1b[31m\x9b2J\r\nx"]]))
+    assert lines[-1] == "\\x1b[31m\\x9b2J  x"
 
 
 def test_a_table() -> None:

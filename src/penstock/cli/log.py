@@ -6,6 +6,7 @@ import argparse
 import gc
 import importlib.util
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,9 @@ EXTRA: Final = ("duckdb", "pyarrow")
 
 MAX_TABLE_ROWS: Final = 1000
 """Rows of an answer that are shown as a table."""
+
+COMMANDS: Final = re.compile(r"[\x7f-\x9f]")
+"""Characters that JSON leaves as they are, and a terminal may take as commands."""
 
 FOLLOW_S: Final = 0.5
 """How often `tail -f` looks for what has come."""
@@ -185,7 +189,11 @@ _VERBS: Final = {"tail": tail, "query": query, "export": export, "compact": comp
 
 
 def _print(line: bytes) -> None:
-    sys.stdout.write(f"{line.decode()}\n")
+    """Print a line of JSON, with what a terminal may take as commands written out."""
+    text = line.decode()
+    if not text.isascii() or "\x7f" in text:
+        text = COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    sys.stdout.write(f"{text}\n")
 
 
 def _say(sentence: str) -> None:

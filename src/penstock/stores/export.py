@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
@@ -17,6 +18,9 @@ import pyarrow.parquet as pq
 from penstock.core.errors import PenstockError
 from penstock.stores.manifests import private, sync_folder
 from penstock.stores.query import Answer, QueryFailed
+
+CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that a terminal may take as commands; callers can put them into records."""
 
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
@@ -44,10 +48,10 @@ def export(answer: Answer, path: Path) -> int:
     write = WRITERS.get(path.suffix)
     if write is None:
         raise CannotExport(path, f"give it a name that ends in {', '.join(WRITERS)}")
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
     try:
         try:
-            with open(new, "wb", opener=private) as file:
+            with open(new, "xb", opener=private) as file:
                 count = write(answer, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -159,4 +163,8 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterat
 
 def _cell(value: Any) -> str:  # noqa: ANN401
     text = "null" if value is None else as_text(value)
-    return text.replace("\r", " ").replace("\n", " ")
+    return CONTROLS.sub(_escaped, text.replace("\r", " ").replace("\n", " "))
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return f"\\x{ord(control[0]):02x}"

@@ -54,10 +54,14 @@ class Answer:
         """Yield the rows.
 
         Raises:
-            QueryFailed: a value cannot be computed.
+            QueryFailed: a value cannot be computed, or Python has none like it.
         """
         for batch in self.batches():
-            yield from zip(*[column.to_pylist() for column in batch.columns], strict=True)
+            try:
+                columns = [column.to_pylist() for column in batch.columns]
+            except (pa.ArrowException, ValueError, OverflowError) as error:
+                raise QueryFailed(f"a value cannot be shown: {error}; cast it to text") from error
+            yield from zip(*columns, strict=True)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows as columns, some thousand at a time; at least one batch.
