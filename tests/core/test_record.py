@@ -29,12 +29,14 @@ def test_roles_are_written_as_words() -> None:
 
 def test_a_record_has_the_arm_that_was_chosen() -> None:
     trail = (Hop("split:rf:no_key", 0.0, 0.0), Hop("split:next", 0.0, 0.0))
-    answered = InferenceResponse(AnswerKind.SCORES, {}, trail=trail)
+    fields = {"mode": "iris_rf.onnx"}
+    answered = InferenceResponse(AnswerKind.SCORES, {}, trail=trail, fields=fields)
     failed = DeadlineExceeded("svc")
     failed.trail = trail
     for outcome in (answered, failed):
         assert Record(Role.PRIMARY, "iris", "id", None, outcome, 0.0).arm == "rf/next"
-    for nobody in (scores([0.1, 0.9]), None):
+    no_split = InferenceResponse(AnswerKind.SCORES, {}, trail=trail)
+    for nobody in (scores([0.1, 0.9]), no_split, None):
         assert Record(Role.PRIMARY, "iris", "id", None, nobody, 0.0).arm == ""
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.core.trail import arm_of, split_hop
-from penstock.core.values import Hop
+from penstock.core.trail import answered_arm, arm_of, split_hop
+from penstock.core.values import AnswerKind, Hop, InferenceResponse
 
 
 def a_trail(*names: str) -> tuple[Hop, ...]:
@@ -36,7 +36,17 @@ def test_a_hop_says_how_its_arm_came_to_be_asked(keyless: bool, instead_of: str,
         (("fan_out", "split:rf", "model:rf@1", "split:svc", "model:svc@1"), ""),
         (("split:both", "fan_out", "split:rf", "model:rf@1"), "both"),
         (("splitter", "model:split@1"), ""),
+        (("prediction_log:inlier", "model:rf@1", "split:ocs", "model:ocs@1"), ""),
+        (("prediction_log:inlier", "remote:far", "split:ocs", "model:ocs@1"), ""),
+        (("prediction_log:inlier", "constant", "split:ocs", "model:ocs@1"), ""),
+        (("prediction_log:inlier", "split:rf", "model:rf@1", "split:ocs", "model:ocs@1"), "rf"),
     ],
 )
 def test_the_arm_of_a_trail(names: tuple[str, ...], arm: str) -> None:
     assert arm_of(a_trail(*names)) == arm
+
+
+@pytest.mark.parametrize(("mode", "arm"), [({"mode": "rf.onnx"}, "rf"), ({}, "")])
+def test_an_answer_has_an_arm_where_a_split_says_so(mode: dict[str, str], arm: str) -> None:
+    trail = a_trail("split:rf", "model:rf@1")
+    assert answered_arm(InferenceResponse(AnswerKind.SCORES, {}, trail=trail, fields=mode)) == arm

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from penstock.core.errors import ServingError
-from penstock.core.trail import arm_of
+from penstock.core.trail import answered_arm, arm_of
 from penstock.core.values import InferenceRequest, InferenceResponse
 
 
@@ -47,7 +47,10 @@ class Record(Struct, frozen=True, gc=False):
 
         Of a request whose caller went away it is not known.
         """
-        return "" if self.outcome is None else arm_of(self.outcome.trail)
+        outcome = self.outcome
+        if isinstance(outcome, InferenceResponse):
+            return answered_arm(outcome)
+        return "" if outcome is None else arm_of(outcome.trail)
 
 
 Recorder: TypeAlias = Callable[[Record], None]

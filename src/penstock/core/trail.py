@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from penstock.core.values import Trail
+from penstock.core.values import InferenceResponse, Trail
 
 SPLIT: Final = "split"
 MODE: Final = "mode"
@@ -19,6 +19,8 @@ INSTEAD_OF: Final = "instead_of"
 
 _SPLIT: Final = f"{SPLIT}:"
 _FAN_OUT: Final = "fan_out"
+_LEAVES: Final = ("model:", "remote:", "constant")
+"""How the hop of what answers begins. What stands behind it is of models beside the answer."""
 
 
 def split_hop(arm: str, *, keyless: bool = False, instead_of: str = "") -> str:
@@ -37,13 +39,18 @@ def arm_of(trail: Trail) -> str:
     """Return the arm that was asked: `ARM`, `ARM/ARM` where splits stand within one another.
 
     It is empty where there is no split. What a fan-out's arms chose, each for itself, is no choice
-    for the request.
+    for the request; nor is what was chosen to tell how unusual its input is.
     """
     arms = []
     for hop in trail:
         name = hop.name
         if name.startswith(_SPLIT):
             arms.append(name.split(":", 2)[1])
-        elif name == _FAN_OUT:
+        elif name == _FAN_OUT or name.startswith(_LEAVES):
             break
     return "/".join(arms)
+
+
+def answered_arm(response: InferenceResponse) -> str:
+    """Return the arm that answered, as `arm_of`; empty where no split says that one was chosen."""
+    return arm_of(response.trail) if MODE in response.fields else ""

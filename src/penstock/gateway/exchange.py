@@ -16,8 +16,8 @@ from penstock.core.errors import (
     Unauthorized,
     Unavailable,
 )
-from penstock.core.trail import MODE, arm_of
-from penstock.core.values import InferenceResponse, Trail
+from penstock.core.trail import answered_arm, arm_of
+from penstock.core.values import InferenceResponse
 from penstock.gateway.status import status_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -138,7 +138,7 @@ class Exchange:
 
     async def answer_error(self, error: ServingError) -> None:
         """Send an error in the plain face's one shape; the exchange stays open if it `lingers`."""
-        headers = [*_arm_header(error.trail)]
+        headers = [*_arm_header(arm_of(error.trail))]
         if isinstance(error, Unavailable):
             headers.append((b"retry-after", b"%d" % error.retry_after_s))
         if isinstance(error, MethodNotAllowed):
@@ -153,11 +153,10 @@ class Exchange:
 
 def arm_header(response: InferenceResponse) -> tuple[Header, ...]:
     """Return the header that names the arm which a split chose for the request, or nothing."""
-    return _arm_header(response.trail) if MODE in response.fields else ()
+    return _arm_header(answered_arm(response))
 
 
-def _arm_header(trail: Trail) -> tuple[Header, ...]:
-    arm = arm_of(trail)
+def _arm_header(arm: str) -> tuple[Header, ...]:
     return ((b"x-penstock-arm", arm.encode()),) if arm else ()
 
 
