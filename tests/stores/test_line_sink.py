@@ -88,29 +88,61 @@ def test_where_nobody_reads_it_says_so(pipe: Pipe) -> None:
         LineSink(pipe.writes).append(b"line\n")
 
 
-def test_what_was_written_of_a_batch_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[bytes] = []
-    room = [3, 0, 100]
+class Disk:
+    """Takes so many bytes, and no more until it is given `room` again."""
 
-    def write(descriptor: int, content: memoryview) -> int:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room = 0
+        self.written = b""
+        monkeypatch.setattr(os, "write", self.write)
+
+    def write(self, descriptor: int, content: memoryview) -> int:
         assert descriptor == STDOUT
-        if not room[0]:
-            room.pop(0)
+        if not self.room:
             raise OSError("no space")
-        taken = min(room[0], len(content))
-        written.append(bytes(content[:taken]))
-        room[0] -= taken
-        if not room[0]:
-            room.pop(0)
+        taken = min(self.room, len(content))
+        self.written += bytes(content[:taken])
+        self.room -= taken
         return taken
 
-    monkeypatch.setattr(os, "write", write)
-    sink = LineSink()
+
+def refused(sink: LineSink, disk: Disk, lines: bytes, room: int) -> None:
+    disk.room = room
     with pytest.raises(OSError, match="no space"):
-        sink.append(b"one\ntwo\n")
+        sink.append(lines)
+    disk.room = 100
+
+
+def test_what_was_written_of_a_batch_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, disk = LineSink(), Disk(monkeypatch)
+    refused(sink, disk, b"one\ntwo\n", 3)
     sink.append(b"one\ntwo\n")
     sink.append(b"three\n")
-    assert b"".join(written) == b"one\ntwo\nthree\n"
+    assert disk.written == b"one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("room", "begun"), [(0, b""), (2, b"on\n"), (4, b"one\n"), (5, b"one\nt\n")]
+)
+def test_after_a_batch_that_was_given_up_halfway_comes_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, room: int, begun: bytes
+) -> None:
+    sink, disk = LineSink(), Disk(monkeypatch)
+    refused(sink, disk, b"one\ntwo\n", room)
+    sink.append(b"three\n")
+    sink.append(b"four\n")
+    assert disk.written == begun + b"three\nfour\n"
+
+
+def test_the_end_of_a_line_that_was_given_up_is_written_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sink, disk = LineSink(), Disk(monkeypatch)
+    refused(sink, disk, b"one\n", 2)
+    refused(sink, disk, b"three\n", 0)
+    refused(sink, disk, b"three\n", 3)
+    sink.append(b"three\n")
+    assert disk.written == b"on\nthree\n"
 
 
 def test_other_processes_wait_until_lines_are_whole(pipe: Pipe) -> None:

@@ -15,6 +15,7 @@ from penstock.stores.read_log import as_json
 STDOUT_SINK: Final = "stdout"
 
 STDOUT: Final = 1
+_LINE_END: Final = ord("\n")
 
 
 @final
@@ -32,7 +33,10 @@ class LineSink:
 
     def __init__(self, descriptor: int = STDOUT) -> None:
         self._descriptor = descriptor
-        self._written = 0  # of what could not be written to its end
+        self._given = b""  # what could not be written to its end
+        self._whole = memoryview(b"")  # that, behind the end of a line that was cut off
+        self._written = 0  # of that
+        self._cut = False
 
     def begin(self) -> Iterator[str]:
         """Yield nothing: nothing is left."""
@@ -44,6 +48,9 @@ class LineSink:
 
     def append(self, records: bytes) -> None:
         """Write lines, however long their reader takes.
+
+        What could not be written to its end is gone on with when it is given once more; where
+        something else is given, the line that was begun is ended first.
 
         Raises:
             OSError: nobody reads them, or they are a file's and the disk is full.
@@ -57,15 +64,19 @@ class LineSink:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
     def _write(self, records: bytes) -> None:
-        whole = memoryview(records)
+        if records != self._given:
+            self._whole, self._written = memoryview(b"\n" * self._cut + records), 0
+            self._given = records
+        whole = self._whole
         while self._written < len(whole):
             try:
                 self._written += os.write(self._descriptor, whole[self._written :])
+                self._cut = whole[self._written - 1] != _LINE_END
             except BlockingIOError:  # somebody whose it is as well has made it so
                 polled = select.poll()
                 polled.register(self._descriptor, select.POLLOUT)
                 polled.poll()
-        self._written = 0
+        self._given, self._whole, self._written = b"", memoryview(b""), 0
 
     def rest(self) -> None:
         """Do nothing."""
