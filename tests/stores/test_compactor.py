@@ -306,6 +306,18 @@ def test_the_segment_of_a_later_version_is_left_for_it(tmp_path: Path) -> None:
     assert compact(tmp_path)[0] == Compacted()
 
 
+def test_the_segment_of_another_format_is_left_for_it(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, "0", logged("its"))
+    path.write_bytes(path.read_bytes().replace(b"penstock-log 1", b"penstock-log 2"))
+    warnings: list[str] = []
+    assert compact(tmp_path, warnings)[0] == Compacted()
+    assert segments_in(tmp_path / "segments") == [path]
+    assert warnings == [
+        "0.segment: it is of a later version of Penstock; the segment is left as it is, for that "
+        "version"
+    ]
+
+
 def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
     (tmp_path / "segments" / "0.segment").mkdir(parents=True)
     write_segment(tmp_path, "1", logged("mine"))

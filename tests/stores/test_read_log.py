@@ -106,6 +106,14 @@ def test_what_is_torn_may_become_whole(tmp_path: Path) -> None:
     assert more(follower) == [2]
 
 
+def test_zeros_are_no_end(tmp_path: Path) -> None:
+    path = a_segment(tmp_path, "1", 1, tail=bytes(8))
+    follower = Follower(tmp_path, print)
+    assert more(follower) == [1]
+    path.write_bytes(path.read_bytes()[:-8] + frame(2) + END)
+    assert more(follower) == [2]
+
+
 def test_damage_is_told_and_passed_over(tmp_path: Path) -> None:
     warnings: list[str] = []
     follower = Follower(tmp_path, warnings.append)

@@ -50,3 +50,9 @@ def test_no_segment_and_none_at_all(tmp_path: Path) -> None:
     assert read(path)[1].gone
     path.write_text("something else entirely")
     assert read(path)[1].told().startswith("it cannot be read: ")
+
+
+def test_a_segment_of_another_format_is_a_later_versions(tmp_path: Path) -> None:
+    path = tmp_path / "x.segment"
+    path.write_bytes(b"penstock-log 2\r\n" + framed(b"what that has"))
+    assert read(path)[1].is_of_later_version

@@ -84,3 +84,11 @@ def test_more_behind_the_end_is_told_and_left(tmp_path: Path) -> None:
     path.write_bytes(HEAD + BODY + END + BODY)
     (sentence,) = told(tmp_path)
     assert sentence.endswith("has more behind its end")
+
+
+def test_a_tail_of_zeros_is_cut_off_and_the_segment_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.segment"
+    path.write_bytes(HEAD + BODY + bytes(64))
+    (sentence,) = told(tmp_path)
+    assert sentence.endswith("2 records are whole, the last 64 bytes were torn and are skipped")
+    assert path.read_bytes() == HEAD + BODY + END

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from penstock.stores.segment import END, HEAD, MAX_PAYLOAD_BYTES, NoSegment, SegmentReader, framed
+from penstock.stores.segment import (
+    END,
+    HEAD,
+    MAX_PAYLOAD_BYTES,
+    NoSegment,
+    OtherVersion,
+    SegmentReader,
+    framed,
+)
 
 PAYLOADS = [b"one", b"two and more", b"x" * 300]
 WHOLE = HEAD + b"".join(map(framed, PAYLOADS)) + END
@@ -71,7 +79,21 @@ def test_what_stands_behind_the_end_is_no_frame(path: Path) -> None:
     assert reader.torn_bytes == len(framed(b"more"))
 
 
-@pytest.mark.parametrize("content", [b"x", b"penstock-log 2\r\n", b'{"a": 1}' * 10])
+@pytest.mark.parametrize("zeros", [1, 8, 9, 4096])
+def test_zeros_are_no_end(path: Path, zeros: int) -> None:
+    """What a crash of the machine leaves of blocks that were never written."""
+    payloads, reader = read(path, WHOLE[: -len(END)] + bytes(zeros))
+    assert (payloads, reader.closed, reader.torn_bytes) == (PAYLOADS, False, zeros)
+
+
+@pytest.mark.parametrize("content", [b"x", b"penstock-log x\r\n", b'{"a": 1}' * 10])
 def test_another_file(path: Path, content: bytes) -> None:
-    with pytest.raises(NoSegment, match=r"a\.segment is no segment"):
+    with pytest.raises(NoSegment, match=r"a\.segment is no segment") as caught:
         read(path, content)
+    assert type(caught.value) is NoSegment
+
+
+@pytest.mark.parametrize("head", [b"penstock-log 2\r\n", b"penstock-log 10\r\n"])
+def test_another_version(path: Path, head: bytes) -> None:
+    with pytest.raises(OtherVersion, match="of a later version"):
+        read(path, head + framed(b"one"))

@@ -167,8 +167,8 @@ class Compactor:
             return None
         if found.is_of_later_version:
             self._warn(
-                f"{path.name}: its {found.later} records are of a later version of Penstock; the "
-                "segment is left as it is, for that version"
+                f"{path.name}: {'it is' if found.foreign else f'its {found.later} records are'} of "
+                "a later version of Penstock; the segment is left as it is, for that version"
             )
             return None
         told = found.told(refused)

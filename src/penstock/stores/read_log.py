@@ -133,11 +133,13 @@ class Follower:
         file.seek(self.ends.get(name, len(HEAD)))
         damaged = 0
         while len(head := file.read(FRAME.size)) == FRAME.size:
-            length, check = FRAME.unpack(head)
-            if not length:
+            if head == END:
                 self._closed.add(name)
                 break
-            payload = file.read(length) if length <= MAX_PAYLOAD_BYTES else b""
+            length, check = FRAME.unpack(head)
+            if not 0 < length <= MAX_PAYLOAD_BYTES:
+                break
+            payload = file.read(length)
             if len(payload) < length:
                 break
             if zlib.crc32(payload) != check:

@@ -15,7 +15,7 @@ from penstock.stores.prediction_record import (
     UnreadableRecord,
     decode_record,
 )
-from penstock.stores.segment import NoSegment, SegmentReader
+from penstock.stores.segment import NoSegment, OtherVersion, SegmentReader
 
 CHUNK_RECORDS: Final = 4096
 """Records that are in memory together, as objects."""
@@ -42,6 +42,7 @@ class Found:
         torn_bytes: what stands behind the last whole frame.
         fault: why the rest of the file cannot be read; empty where it can.
         gone: the file is not there.
+        foreign: the whole file is of a version that is not known here.
     """
 
     def __init__(self) -> None:
@@ -51,12 +52,13 @@ class Found:
         self.torn_bytes = 0
         self.fault = ""
         self.gone = False
+        self.foreign = False
 
     @property
     def is_of_later_version(self) -> bool:
         """Whether nothing is wrong with the segment, but that a later version has written it."""
         other = self.records or self.unreadable or self.torn_bytes or self.fault
-        return self.later > 0 and not other
+        return self.foreign or (self.later > 0 and not other)
 
     def told(self, refused: int = 0) -> str:
         """Return what cannot be read in words; empty where all can.
@@ -100,6 +102,8 @@ def chunks_of(path: Path, found: Found) -> Iterator[list[PredictionRecord]]:
                 records, size_bytes = [], 0
     except FileNotFoundError:
         found.gone = True
+    except OtherVersion as error:
+        found.foreign, found.fault = True, str(error)
     except (OSError, NoSegment) as error:
         found.fault = str(error)
     found.records += len(records)

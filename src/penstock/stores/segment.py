@@ -12,6 +12,7 @@ is passed over and counted.
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from typing import BinaryIO, Final, final
 
 SUFFIX: Final = ".segment"
 HEAD: Final = b"penstock-log 1\r\n"
+ANY_HEAD: Final = re.compile(rb"penstock-log [0-9]")
+"""How the head of every version begins."""
+
 FRAME: Final = struct.Struct("<II")
 END: Final = FRAME.pack(0, zlib.crc32(b"end"))
 """What closes a segment."""
@@ -35,6 +39,10 @@ class NoSegment(Exception):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is no segment of the prediction log, or of a later version")
+
+
+class OtherVersion(NoSegment):
+    """A segment of a version that is not known here: it is left for that version."""
 
 
 def framed(payload: bytes) -> bytes:
@@ -70,13 +78,14 @@ class SegmentReader:
         """Yield the payloads.
 
         Raises:
+            OtherVersion: another version of Penstock has written it.
             NoSegment: the file begins with something else.
             OSError: it cannot be read.
         """
         with self.path.open("rb", buffering=_AT_ONCE) as file:
             head = file.read(len(HEAD))
             if head != HEAD[: len(head)]:
-                raise NoSegment(self.path)
+                raise OtherVersion(self.path) if ANY_HEAD.match(head) else NoSegment(self.path)
             if len(head) == len(HEAD):
                 self.whole_bytes = len(HEAD)
                 yield from self._frames(file)
@@ -84,12 +93,12 @@ class SegmentReader:
 
     def _frames(self, file: BinaryIO) -> Iterator[bytes]:
         while len(head := file.read(FRAME.size)) == FRAME.size:
-            length, check = FRAME.unpack(head)
-            if not length:
+            if head == END:
                 self.closed = True
                 self._is_whole_to(file.tell())
                 return
-            if length > MAX_PAYLOAD_BYTES:
+            length, check = FRAME.unpack(head)
+            if not 0 < length <= MAX_PAYLOAD_BYTES:  # zeros are what a crash leaves of a block
                 return
             payload = file.read(length)
             if len(payload) < length:
