@@ -21,7 +21,8 @@ def test_the_key_is_made_once(tmp_path: Path) -> None:
     key = key_of(folder)
     assert len(key) == 32
     assert key_of(folder) == key
-    assert key_of(tmp_path / "other") != key
+    assert key_of(tmp_path / "other" / "log") != key
+    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "key").stat().st_mode) == 0o600
     assert [path.name for path in folder.iterdir()] == ["key"]
 

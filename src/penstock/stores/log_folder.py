@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from penstock.core.folders import make_private
 from penstock.stores.segment_writer import owned, segments_in
 
 LOG_NAME: Final = "log"
@@ -17,7 +18,6 @@ LOG_VARIABLE: Final = "PENSTOCK_LOG_DIR"
 
 SEGMENTS: Final = "segments"
 KEY: Final = "key"
-FOLDER_MODE: Final = 0o700
 
 KEEP_DAYS: Final = 30.0
 """How long a segment is kept after its last record."""
@@ -36,7 +36,7 @@ def key_of(folder: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_private(folder)
     made = folder / f"{KEY}.{os.getpid()}.{os.urandom(4).hex()}"
     file = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from penstock.stores.log_folder import FOLDER_MODE
+from penstock.core.folders import FOLDER_MODE
 
 COMPACTING: Final = "compacting"
 MANIFESTS: Final = "manifests"

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
+from penstock.core.folders import make_private
 from penstock.stores.segment import END, HEAD, SUFFIX
 
 MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """A segment that is larger is closed, and another one begun."""
 
-_FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 
 
@@ -74,7 +74,7 @@ class SegmentWriter:
             self.close()
 
     def _begin(self, wall_s: float) -> None:
-        self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        make_private(self._folder)
         at = time.strftime("%Y%m%dT%H%M%S", time.gmtime(wall_s))
         name = f"{at}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

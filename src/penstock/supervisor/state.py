@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, final
 
 from penstock.core.errors import PenstockError
+from penstock.core.folders import make_private
 from penstock.supervisor.journal import MAX_HISTORY, Journal
 from penstock.supervisor.overlay import Event
 
@@ -159,7 +160,7 @@ def open_state(folder: Path | None) -> State:
     if folder is None:
         return NoState("there is no state directory, as the environment has no HOME; --state-dir")
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         lock = _locked(folder)
     except OSError as error:
         return NoState(_unusable(folder, error))

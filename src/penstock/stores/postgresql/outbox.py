@@ -24,7 +24,7 @@ from typing import Final, TypeAlias, final
 from msgspec import Struct
 
 from penstock.core.errors import PenstockError
-from penstock.stores.log_folder import FOLDER_MODE
+from penstock.core.folders import make_private
 from penstock.stores.manifests import private
 from penstock.stores.segment_writer import owned, segments_in
 
@@ -114,7 +114,7 @@ class Outbox:
         Raises:
             OSError: that cannot be done.
         """
-        self.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_private(self.path)
 
     def segments(self) -> Iterator[Waiting]:
         """Yield what waits, oldest first."""
