@@ -7,9 +7,13 @@ from typing import Final
 import numpy as np
 import pytest
 
-from penstock.gateway.metadata import shortest, structure
+from penstock.core.predictor import Description, TensorSpec
+from penstock.core.values import AnswerKind, InferenceResponse
+from penstock.gateway.metadata import metadata, shortest, structure
+from penstock.graph.node import Node, Route, always_healthy
 from tests.gateway.asking import Json, ask
 from tests.gateway.opening import ROOT, open_gateway
+from tests.support import echo
 
 MODELS: Final = """\
 models:
@@ -165,3 +169,14 @@ def test_samples_are_shown_as_they_were_written(sample: np.ndarray, expected: ob
 )
 def test_shapes_in_words(shape: tuple[int, ...], words: str) -> None:
     assert structure(shape) == words
+
+
+def test_of_several_rows_each_has_its_flag_and_score() -> None:
+    fields = {"is_outlier": (False, None), "outlier_score": (0.123456789012, None)}
+    answer = InferenceResponse(AnswerKind.SCORES, {"s": np.zeros((2, 1))}, fields=fields)
+    score = TensorSpec("s", "float32", (-1, 1))
+    description = Description("it", AnswerKind.SCORES, outlier=score)
+    told = metadata(Route("it", Node(echo, description, always_healthy), answer))
+    assert told["outlier_type"] == "bool, float32"
+    assert told["outlier_structure"] == "(2,2)"
+    assert told["outlier_sample"] == [[False, 0.12345679], [None, None]]

@@ -143,11 +143,15 @@ def metadata(route: Route) -> dict[str, Json]:
 
 def _outlier(score: TensorSpec, answer: InferenceResponse | None) -> dict[str, Json]:
     fields = {} if answer is None else answer.fields
-    sample = [_rounded(fields.get("is_outlier")), _rounded(fields.get("outlier_score"))]
+    flags, scores = fields.get("is_outlier"), fields.get("outlier_score")
+    sample: Json = [flags, scores]
+    rows = 1
+    if isinstance(flags, tuple) and isinstance(scores, tuple):
+        sample, rows = [list(row) for row in zip(flags, scores, strict=True)], len(flags)
     return {
         "outlier_type": f"bool, {_word(score.datatype)}",
-        "outlier_structure": "(1,2)",
-        "outlier_sample": None if answer is None else sample,
+        "outlier_structure": f"({rows},2)",
+        "outlier_sample": None if answer is None else _rounded(sample),
     }
 
 
