@@ -7,14 +7,22 @@ import math
 import pytest
 
 from penstock.core.errors import AnswerNotFinite, ModelFailed
-from penstock.core.outliers import MAX_TRIES, Outlier, flagged, score, unscored
+from penstock.core.outliers import MAX_TRIES, OneScore, Outlier, flagged, score, told_by, unscored
 from penstock.core.predictor import Predictor
 from penstock.core.values import Hop, InferenceRequest, InferenceResponse
 from tests.support import Recording, a_request, failing, hops, scores
 
 
-def an_outlier(predictor: Predictor, threshold: float = 0.0) -> Outlier:
-    return Outlier(predictor=predictor, threshold=threshold, timeout_s=1.0, runs_beside=True)
+def an_outlier(
+    predictor: Predictor, threshold: float = 0.0, faults: list[BaseException] | None = None
+) -> Outlier:
+    return Outlier(
+        predictor=predictor,
+        threshold=threshold,
+        timeout_s=1.0,
+        runs_beside=True,
+        on_fault=([] if faults is None else faults).append,
+    )
 
 
 async def by_first_value(request: InferenceRequest, /) -> InferenceResponse:
@@ -46,14 +54,39 @@ async def test_a_model_scores_all_rows() -> None:
 async def test_an_error_is_no_score_and_its_way_is_kept() -> None:
     error = ModelFailed("ocs")
     error.trail = (Hop("models.ocs!model_failed", 0.0, 0.0),)
-    told = await score(an_outlier(failing(error)), a_request((1.0,), (2.0,)))
+    faults: list[BaseException] = []
+    told = await score(an_outlier(failing(error), faults=faults), a_request((1.0,), (2.0,)))
+    assert faults == [error]
     assert told == unscored(2, error.trail)
     assert hops(error) == ["models.ocs!model_failed"]
 
 
-async def test_a_fault_is_raised() -> None:
-    with pytest.raises(ValueError, match="a fault"):
-        await score(an_outlier(failing(ValueError("a fault"))), a_request())
+async def test_a_fault_is_no_score_and_told() -> None:
+    fault, faults = ValueError("a fault"), list[BaseException]()
+    told = await score(an_outlier(failing(fault), faults=faults), a_request())
+    assert told == unscored(1, ())
+    assert faults == [fault]
+
+
+async def several(request: InferenceRequest, /) -> InferenceResponse:
+    return scores(*[[0.5, 0.25]] * request.rows, model="ocs")
+
+
+async def test_one_that_gives_several_scores_a_row_fails() -> None:
+    faults: list[BaseException] = []
+    model = OneScore(several)
+    told = await score(an_outlier(model, faults=faults), a_request((1.0,), (2.0,)))
+    assert told.flags == unscored(2, ()).flags
+    assert [hop.name for hop in told.trail] == ["model:ocs@1"]
+    (fault,) = faults
+    assert isinstance(fault, ModelFailed)
+    assert repr(model) == repr(several)
+    assert (await OneScore(by_first_value)(a_request((0.5,)))).primary.tolist() == [[0.5]]
+
+
+async def test_in_a_run_with_another_as_well() -> None:
+    answer = await several(a_request((1.0,), (2.0,)))
+    assert told_by(answer, an_outlier(several), 2) == unscored(2, answer.trail)
 
 
 async def test_rows_without_a_finite_score_are_outliers_and_the_others_asked_again() -> None:

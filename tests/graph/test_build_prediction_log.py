@@ -94,6 +94,16 @@ def test_how_many_it_gives_may_not_be_known_yet() -> None:
         assert node.description.outlier is not None
 
 
+async def test_one_that_turns_out_to_give_several_is_no_score_and_counted() -> None:
+    wide = a_model("ocs", 0.5, 0.25, shape=(-1, -1))
+    graph = build(SCORED, scored(ocs=wide))
+    answer = await graph.builder.route("a").predictor(a_request())
+    assert (answer.fields["is_outlier"], answer.fields["outlier_score"]) == (None, None)
+    assert hops(answer)[0] == "prediction_log:unscored"
+    measure = graph.measures.node("routes.a[0].prediction_log.outlier")
+    assert measure.errors == {"model_failed": 1}
+
+
 async def test_where_nothing_may_go_unrecorded_there_must_be_room() -> None:
     graph = build(BLOCKING, flowers())
     with pytest.raises(LogUnavailable) as caught:  # there is no log at all

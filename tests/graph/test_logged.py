@@ -10,8 +10,8 @@ from tests.graph.fakes import a_spec
 def test_defaults() -> None:
     spec = a_spec("a: [{prediction_log: }, svc]\nb: svc\nc: a", ["svc"])
     assert policies_of(spec, 7) == {
-        "a": LogPolicy(route="a", generation=7),
-        "c": LogPolicy(route="c", generation=7),
+        "a": LogPolicy(route="a", generation=7, place="routes.a[0].prediction_log"),
+        "c": LogPolicy(route="c", generation=7, place="routes.a[0].prediction_log"),
     }
 
 
@@ -25,6 +25,7 @@ def test_every_key() -> None:
     assert policies_of(spec, 0) == {
         "a": LogPolicy(
             route="a",
+            place="routes.a[0].prediction_log",
             sample_percent=5.0,
             groups=("header:x-age",),
             keys=frozenset({"field:user"}),

@@ -20,8 +20,10 @@ from penstock.core.errors import (
 )
 from penstock.core.outliers import MAX_TRIES, Outlier, flagged
 from penstock.core.predictor import Abreast, Predictor
+from penstock.core.record import Record, Role
 from penstock.core.values import AnswerKind, InferenceRequest, InferenceResponse
 from penstock.patterns.prediction_log import PredictionLog
+from penstock.stores.policy import LogPolicy
 from tests.support import (
     START_S,
     Held,
@@ -55,6 +57,8 @@ def a_log(
     runs_beside: bool = True,
     abreast: Abreast | None = None,
     room: bool | None = None,
+    percent: float = 100.0,
+    faults: list[BaseException] | None = None,
     clock: ManualClock | None = None,
 ) -> PredictionLog:
     return PredictionLog(
@@ -66,9 +70,11 @@ def a_log(
             threshold=threshold,
             timeout_s=OUTLIER_S,
             runs_beside=runs_beside,
+            on_fault=([] if faults is None else faults).append,
             abreast=abreast,
         ),
         has_room=None if room is None else lambda: room,
+        sample_percent=percent,
         place=PLACE,
         clock=clock or ManualClock(),
     )
@@ -261,10 +267,16 @@ async def test_a_row_that_was_not_asked_for_is_no_outlier(start: Start) -> None:
 
 @both_ways
 @beside_or_after
-async def test_a_fault_of_ours_is_not_hidden(start: Start, runs_beside: bool) -> None:
-    log = a_log(echo, failing(ValueError("a fault")), runs_beside=runs_beside)
-    with pytest.raises(ValueError, match="a fault"):
-        await start(log(a_request()))
+@pytest.mark.parametrize("error", [ValueError("a fault"), ModelFailed("ocs")])
+async def test_a_fault_beside_costs_no_answer_and_is_told(
+    start: Start, runs_beside: bool, error: Exception
+) -> None:
+    faults: list[BaseException] = []
+    log = a_log(answering(0.9, 0.1), failing(error), runs_beside=runs_beside, faults=faults)
+    answer = await start(log(a_request()))
+    assert (answer.fields["is_outlier"], answer.fields["outlier_score"]) == (None, None)
+    assert hops(answer) == ["prediction_log:unscored", "model:fake@1"]
+    assert faults == [error]
 
 
 # --- deadline and cancellation -----------------------------------------------------------
@@ -332,13 +344,30 @@ async def test_without_room_nothing_below_is_asked(start: Start) -> None:
     assert hops(await start(a_log(inner, room=True)(a_request())))[0] == "prediction_log"
 
 
+@both_ways
+async def test_only_what_is_recorded_needs_room(start: Start) -> None:
+    """By the seed, as `LogPolicy.samples` chooses what is recorded."""
+    log = a_log(echo, room=False, percent=50.0)
+    policy = LogPolicy(route="iris", place=PLACE, sample_percent=50.0)
+    refused = 0
+    for seed in range(64):
+        request = a_request(seed=seed)
+        if policy.samples(Record(Role.PRIMARY, "iris", "id", request, None, 0.0)):
+            refused += 1
+            with pytest.raises(LogUnavailable):
+                await start(log(request))
+        else:
+            await start(log(request))
+    assert 0 < refused < 64
+
+
 # --- under concurrency -------------------------------------------------------------------
 
 
 @both_ways
 async def test_every_answer_has_its_own_id_and_score(start: Start) -> None:
     log = a_log(echo, echo, threshold=2.0)
-    requests = [a_request((float(i), 0.0), request_id=f"r{i}") for i in range(5)]
+    requests = [a_request((float(i),), request_id=f"r{i}") for i in range(5)]
     answers = [start(log(request)) for request in requests]
     fields = [(await answer).fields for answer in answers]
     assert [one["job_id"] for one in fields] == [f"r{i}" for i in range(5)]

@@ -12,7 +12,7 @@ from penstock.stores.policy import LogPolicy
 from tests.stores.ends import a_record
 from tests.support import a_request
 
-HALF = LogPolicy(route="iris", sample_percent=50.0)
+HALF = LogPolicy(route="iris", place="routes.iris[0].prediction_log", sample_percent=50.0)
 
 
 def of_seed(seed: int, role: Role = Role.PRIMARY) -> Record:
@@ -33,7 +33,7 @@ def test_a_requests_records_are_all_kept_or_none() -> None:
 
 
 def test_routes_choose_apart() -> None:
-    other = structs.replace(HALF, route="other")
+    other = structs.replace(HALF, place="routes.other[0].prediction_log")
     assert any(HALF.samples(of_seed(s)) is not other.samples(of_seed(s)) for s in range(64))
 
 

@@ -96,6 +96,10 @@ class BackgroundScope:
     def fault(self, error: BaseException) -> None:
         """Count that work ended in an error, and tell of it."""
         self.failed += 1
+        self.tell(error)
+
+    def tell(self, error: BaseException) -> None:
+        """Tell of an error beside an answer, which is counted elsewhere."""
         if self._on_fault is not None:
             self._on_fault(error)
 

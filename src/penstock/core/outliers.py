@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, final
 
 import numpy as np
 from msgspec import Struct, structs
 
-from penstock.core.errors import AnswerNotFinite, ServingError
+from penstock.core.errors import AnswerNotFinite, ModelFailed, ServingError
 from penstock.core.predictor import Abreast, Predictor
 from penstock.core.values import InferenceRequest, InferenceResponse, Trail
 
@@ -42,6 +42,7 @@ class Outlier(Struct, frozen=True, kw_only=True):
         timeout_s: how long it may take.
         runs_beside: it is asked beside the prediction; else after it, which is for what runs on the
             event loop: there is no other time for that, and it never waits.
+        on_fault: is told of what costs a score; it raises nothing.
         abreast: asks what predicts and this one in one run, where both run on the loop; else None.
     """
 
@@ -49,7 +50,41 @@ class Outlier(Struct, frozen=True, kw_only=True):
     threshold: float
     timeout_s: float
     runs_beside: bool
+    on_fault: Callable[[BaseException], None]
     abreast: Abreast | None = None
+
+
+@final
+class OneScore:
+    """An outlier model that must give one score a row, which may not be known before it answers.
+
+    Args:
+        inner: the model.
+    """
+
+    def __init__(self, inner: Predictor) -> None:
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    async def __call__(self, request: InferenceRequest, /) -> InferenceResponse:
+        """Answer as the model does.
+
+        Raises:
+            ModelFailed: it gave none, or several.
+        """
+        response = await self._inner(request)
+        if not _is_one_a_row(response, request.rows):
+            error = ModelFailed(response.model, "gave another answer than one score a row")
+            error.trail = response.trail
+            raise error
+        return response
+
+
+def _is_one_a_row(response: InferenceResponse, rows: int) -> bool:
+    scores = response.primary
+    return scores.size == rows and scores.dtype.kind in "fiu"
 
 
 class Scored(Struct, frozen=True):
@@ -70,7 +105,7 @@ def unscored(rows: int, trail: Trail) -> Scored:
 
 
 async def score(outlier: Outlier, request: InferenceRequest, tries: int = MAX_TRIES) -> Scored:
-    """Ask an outlier model; what it raises is no score.
+    """Ask an outlier model; what it raises, whatever that is, is no score and is told.
 
     A model's answer that is not finite is an error that names the first such row. That row is an
     outlier; the others are asked for again without it.
@@ -87,12 +122,18 @@ async def score(outlier: Outlier, request: InferenceRequest, tries: int = MAX_TR
         flags = [*others.flags[: error.row], NOT_FINITE, *others.flags[error.row :]]
         return Scored(flags, others.trail)
     except ServingError as error:
+        outlier.on_fault(error)
         return unscored(rows, error.trail)
+    except Exception as error:  # noqa: BLE001 - told of; no fault here may cost the answer
+        outlier.on_fault(error)
+        return unscored(rows, ())
     return told_by(response, outlier, rows)
 
 
 def told_by(response: InferenceResponse, outlier: Outlier, rows: int) -> Scored:
     """Return what an outlier model's answer tells of each row."""
+    if not _is_one_a_row(response, rows):
+        return unscored(rows, response.trail)
     scores = response.primary.reshape(rows, -1)[:, 0].tolist()
     return Scored(flagged(scores, outlier.threshold), response.trail)
 

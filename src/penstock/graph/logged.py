@@ -42,6 +42,7 @@ def _policy(route: str, layer: tree.PredictionLog, spec: tree.Spec, generation: 
     return LogPolicy(
         route=route,
         generation=generation,
+        place=layer.place,
         sample_percent=layer.sample_percent,
         groups=tuple(name for name in map(normal_name, layer.groups) if name not in keys),
         keys=keys,

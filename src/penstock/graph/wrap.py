@@ -11,7 +11,7 @@ from msgspec import structs
 from penstock.core.background import BackgroundScope, QueueBounds
 from penstock.core.clock import Clock
 from penstock.core.measures import Measure, Measures
-from penstock.core.outliers import Outlier
+from penstock.core.outliers import OneScore, Outlier
 from penstock.core.predictor import Abreast, InlineModel, OpenModel, Predictor
 from penstock.core.record import Recorder, Role
 from penstock.core.values import InferenceRequest
@@ -105,16 +105,19 @@ class Wrap:
             inner=inner.predictor,
             outlier=None if outlier is None else self._outlier(layer, inner, outlier),
             has_room=has_room if layer.on_full is tree.OnFull.BLOCK else None,
+            sample_percent=layer.sample_percent,
             place=layer.place,
             clock=self._clock,
         )
 
     def _outlier(self, layer: tree.PredictionLog, inner: Node, outlier: Node) -> Outlier:
+        place = child(layer.place, "outlier")
         return Outlier(
-            predictor=self.measured(outlier.predictor, child(layer.place, "outlier")),
+            predictor=self.measured(OneScore(outlier.predictor), place),
             threshold=layer.outlier_threshold,
             timeout_s=layer.outlier_timeout_s,
             runs_beside=outlier.inline is None,
+            on_fault=self._background.tell,
             abreast=self.abreast([inner.inline, outlier.inline]),
         )
 

@@ -10,7 +10,8 @@ where it can. Two models that run on the event loop are asked in one run; where 
 one for outliers is asked afterwards: in turns with the other it would only cost more.
 
 On inner error: passes it through at once; the outlier model is cancelled, or never asked. What the
-outlier model raises costs the score (null), never the answer; NaN is the mark of an outlier.
+outlier model raises, whatever it is, costs the score (null), never the answer, and is told to the
+fault log; NaN is the mark of an outlier.
 
 On deadline and cancellation: passes both through. The outlier model has a time of its own, and is
 given up a little before the deadline at the latest. Where nothing may go unrecorded and there is
@@ -26,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from penstock.core.beside import beside
+from penstock.core.chance import is_among
 from penstock.core.clock import Clock
 from penstock.core.drive import Call
 from penstock.core.errors import DeadlineExceeded, LogUnavailable
@@ -70,7 +72,8 @@ class PredictionLog:
         inner: answers.
         outlier: what tells how unusual an input is; None where nothing is scored.
         has_room: tells whether a record can be taken now; None where that is no condition.
-        place: where it stands in the spec, for errors.
+        sample_percent: how many requests are recorded, by their seed; only these need room.
+        place: where it stands in the spec, for errors; salts the choice.
         clock: tells the time and wakes it.
     """
 
@@ -80,12 +83,14 @@ class PredictionLog:
         inner: Predictor,
         outlier: Outlier | None,
         has_room: Callable[[], bool] | None,
+        sample_percent: float,
         place: str,
         clock: Clock,
     ) -> None:
         self._inner = inner
         self._outlier = outlier
         self._has_room = has_room
+        self._percent = sample_percent
         self._place = place
         self._clock = clock
         self._now_s = clock.now_s
@@ -100,8 +105,8 @@ class PredictionLog:
         Raises:
             LogUnavailable: nothing may go unrecorded, and there is no room for records.
         """
-        started_s = self._now_s()
-        if self._has_room is not None and not self._has_room():
+        started_s, has_room = self._now_s(), self._has_room
+        if has_room and is_among(self._percent, request.seed, self._place) and not has_room():
             raise LogUnavailable(self._place)
         name, more = "prediction_log", NO_TRAIL
         fields: dict[str, AnswerField] = {JOB_ID: request.request_id}
@@ -138,8 +143,7 @@ class PredictionLog:
         scoring = Call(f"{self._place}.outlier", score(outlier, asked.due(latest_s)), latest_s)
         both = await beside(self._inner(request), scoring, clock=self._clock)
         response, scored = both
-        if isinstance(scored, DeadlineExceeded):
-            return response, unscored(request.rows, scored.trail)
-        if isinstance(scored, Exception):
-            raise scored  # no error of ours: a fault, not a missing score
+        if isinstance(scored, Exception):  # late: `score` itself raises nothing
+            trail = scored.trail if isinstance(scored, DeadlineExceeded) else NO_TRAIL
+            return response, unscored(request.rows, trail)
         return response, scored

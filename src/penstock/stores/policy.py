@@ -19,6 +19,7 @@ class LogPolicy(Struct, frozen=True, kw_only=True):
     Attributes:
         route: its name.
         generation: of the spec that says so.
+        place: of the layer that says so; salts the choice of the sample.
         sample_percent: how many of the requests are recorded, by their seed.
         groups: fields of the request that are kept.
         keys: fields that keep a user on an arm: kept as a digest only.
@@ -30,6 +31,7 @@ class LogPolicy(Struct, frozen=True, kw_only=True):
 
     route: str
     generation: int = 0
+    place: str = ""
     sample_percent: float = 100.0
     groups: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
@@ -53,7 +55,7 @@ class LogPolicy(Struct, frozen=True, kw_only=True):
         request = record.request
         if request is None:
             return is_among(self.sample_percent, 0, f"{self.route} {record.request_id}")
-        return is_among(self.sample_percent, request.seed, f"prediction_log {self.route}")
+        return is_among(self.sample_percent, request.seed, self.place)
 
 
 Policies = Mapping[str, LogPolicy]
