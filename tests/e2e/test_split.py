@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import math
@@ -16,6 +17,7 @@ import pytest
 
 from tests.e2e.process import PATIENCE_S, Serving, as_json, serving
 from tests.gateway.opening import CALLABLES, ROOT
+from tests.waiting import until
 
 SPEC: Final = """
 models:
@@ -129,8 +131,7 @@ def test_a_choice_is_the_same_behind_a_gateway(tmp_path: Path) -> None:
         split(behind_folder, "--route", "ab") as (behind, _),
         split(tmp_path, environment={"FAR": f"127.0.0.1:{behind.port}"}) as (server, client),
     ):
-        while not known(server):
-            pass
+        asyncio.run(until(lambda: known(server)))
         arms = Counter(client.arm("/gateway/predict", x_penstock_seed=seed) for seed in seeds)
         assert set(arms) == {"ahead", "here/flower", "here/bloom"}
         for seed in seeds:

@@ -1,6 +1,6 @@
 """A worker's process, started by the supervisor.
 
-    python -m penstock.cli.worker LOG_FOLDER LOG_SINKS INDEX LINK LISTENING...
+    python -m penstock.cli.worker LOG_FOLDER LOG_SINKS KEEP_DAYS INDEX LINK LISTENING...
 
 It serves what it is told over its link, and accepts from its own listening socket once it is told
 to. It ends by SIGTERM, or when the supervisor has gone: nobody could tell it of changes any more.
