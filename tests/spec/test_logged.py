@@ -76,3 +76,22 @@ def test_within_a_route_nothing_is_recorded() -> None:
     (problem,) = said("a: {fan_out: {arms: {x: [{prediction_log: }, svc], y: rf}}}")
     assert problem.startswith("routes.a.fan_out.arms.x")
     assert "here nothing is recorded (put it among the route's own layers)" in problem
+
+
+def test_a_mirror_that_no_logged_route_leads_to_is_in_vain() -> None:
+    (problem,) = said("a: [{mirror: {shadow: rf}}, svc]")
+    assert problem == (
+        "routes.a[0].mirror: its answers are recorded nowhere (put prediction_log above it)"
+    )
+    mirrored = "c: [{mirror: {shadow: rf}}, svc]"
+    assert said("a: [{prediction_log: }, {mirror: {shadow: rf}}, svc]") == []
+    assert (
+        said(
+            "a: [{prediction_log: }, b]",
+            "b: {split: {arms: {c: 1, b2: 1}}}",
+            "b2: [{timeout: {timeout_s: 1}}, c]",
+            mirrored,
+        )
+        == []
+    )
+    assert said("a: [{prediction_log: }, svc]", mirrored)[0].startswith("routes.c[0].mirror: its")

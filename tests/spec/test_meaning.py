@@ -59,7 +59,7 @@ def test_right(route: str) -> None:
             ["a threshold stands over one classifier, not over a split"],
         ),
         (
-            "[{mirror: {shadow: rf, percent: 0}}, svc]",
+            "[{prediction_log: }, {mirror: {shadow: rf, percent: 0}}, svc]",
             ["0 percent copies nothing"],
         ),
         (

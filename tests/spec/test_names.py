@@ -6,7 +6,16 @@ from penstock.spec.check import check
 from penstock.spec.forms import LAYERS, TARGETS
 from penstock.spec.names import check_names
 from penstock.spec.problems import Lines, Position
-from penstock.spec.tree import Mirror, Model, Pipeline, Reference, Spec, State, Timeout
+from penstock.spec.tree import (
+    Mirror,
+    Model,
+    Pipeline,
+    PredictionLog,
+    Reference,
+    Spec,
+    State,
+    Timeout,
+)
 
 MODELS = {"svc": Model(path="svc.onnx", place="models.svc")}
 
@@ -86,7 +95,7 @@ def test_a_circle_through_layers() -> None:
 def test_two_ways_to_the_same_end_are_no_circle() -> None:
     spec = links(b="svc", c="svc")
     mirror = Mirror(shadow=Reference(name="b"))
-    both = Pipeline(layers=(mirror,), target=Reference(name="c"))
+    both = Pipeline(layers=(PredictionLog(), mirror), target=Reference(name="c"))
     assert said(Spec(models=MODELS, routes={"a": both, **spec.routes})) == []
 
 

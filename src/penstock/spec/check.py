@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from penstock.core.predictor import Description
 from penstock.spec.decode import salvage
 from penstock.spec.experiments import check_experiments
+from penstock.spec.logged import check_mirrored
 from penstock.spec.meaning import check_part
 from penstock.spec.names import check_names
 from penstock.spec.problems import Lines, Problem, child, errors, in_order, is_within
@@ -94,6 +95,7 @@ def _check(
         *check_names(spec, lines, reserved),
         *check_remote(spec, lines),
         *check_experiments(spec, lines),
+        *check_mirrored(spec, lines),
         *_unavailable_features(spec, lines),
     ]
     for part in chain.from_iterable(map(everything, spec.routes.values())):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from penstock.spec.fields import normal_name
 from penstock.spec.problems import Lines, Problem, child, item, meant, quoted
-from penstock.spec.tree import Pipeline, PredictionLog, Reference, Spec, Split
+from penstock.spec.tree import Mirror, Pipeline, PredictionLog, Reference, Spec, Split
 from penstock.spec.walk import everything, references
 
 INPUT = "input"
@@ -83,3 +83,21 @@ def check_logged(pipeline: Pipeline, spec: Spec, lines: Lines) -> Iterator[Probl
         return
     for layer in layers[1:]:
         yield lines.error(layer.place, "a route has one prediction_log; the first one counts")
+
+
+def check_mirrored(spec: Spec, lines: Lines) -> Iterator[Problem]:
+    """Yield the mirrors that no logged route leads to: nobody ever sees what they are for."""
+    logged = [route for route in spec.routes if log_layer(route, spec) is not None]
+    seen = set(logged)
+    for route in logged:
+        for one in references(spec.routes[route]):
+            if one.name in spec.routes and one.name not in seen:
+                seen.add(one.name)
+                logged.append(one.name)
+    for route, expression in spec.routes.items():
+        if route in seen:
+            continue
+        for part in everything(expression):
+            if isinstance(part, Mirror):
+                sentence = "its answers are recorded nowhere"
+                yield lines.warning(part.place, sentence, "put prediction_log above it")
