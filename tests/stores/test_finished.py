@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.stores.finished import EMPTY_S, Due, finished_in, is_due, names_of_finished
+from penstock.stores.segment import HEAD
 from penstock.stores.segment_writer import SegmentWriter
 from tests.stores.logs import WALL_S, logged, write_segment
 
@@ -31,6 +32,23 @@ def test_an_empty_one_may_just_have_been_made(tmp_path: Path) -> None:
     aged(path, EMPTY_S - 1.0)
     assert finished_in(path.parent, WALL_S, print) == []
     assert finished_in(path.parent, WALL_S + 1.0, print) == [path]
+
+
+def test_one_that_its_writer_takes_right_after_it_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_segment(tmp_path, "0")
+    path.write_bytes(b"")
+    aged(path, 0.0)
+    close = os.close
+
+    def begin(file: int) -> None:
+        close(file)
+        path.write_bytes(HEAD)
+
+    monkeypatch.setattr(os, "close", begin)
+    assert finished_in(path.parent, WALL_S, print) == []
+    assert path.stat().st_size > 0
 
 
 def test_one_that_cannot_be_opened_or_has_gone(tmp_path: Path) -> None:

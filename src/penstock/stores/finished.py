@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -77,7 +78,7 @@ def _is_finished(path: Path, wall_s: float, warn: Warn) -> bool:
         with owned(path) as file:
             if file is None:
                 return False
-        stat = path.stat()
+            stat = os.fstat(file)  # while no writer can have it
     except FileNotFoundError:
         return False
     except OSError as error:
