@@ -55,6 +55,23 @@ def test_a_record_that_stands_in_both_counts_once(folder: Path) -> None:
     assert by_reader(folder) == Counter({"a": 2, "b": 1, "c": 1, "d": 1, "new": 1})
 
 
+@pytest.mark.parametrize(
+    "name", ["model=zzz/day=x", "g[ab]", "g*", "g?", "[", "[*]?", "a\\b", "route=b"]
+)
+def test_a_log_may_lie_anywhere(tmp_path: Path, name: str) -> None:
+    for number, place in enumerate((name, "ga", "gz", "a[b]")):
+        folder = tmp_path / place
+        one = logged(f"a{number}", model="svc")
+        write_segment(folder, "0", one, logged(f"b{number}", route="b"))
+        compact_log(folder, WALL_S, 30.0, print)
+        write_segment(folder, "1", one)
+    sql = "SELECT record_id, model, route, day FROM records ORDER BY record_id"
+    day = date(1970, 1, 2)
+    kept = [("a0", "svc", "a", day), ("b0", "", "b", day)]
+    assert ask(tmp_path / name, sql) == kept
+    assert ask(tmp_path / name, f"{sql.split(' ORDER')[0]} WHERE route = 'b'") == kept[1:]
+
+
 def test_an_empty_log(tmp_path: Path) -> None:
     assert ask(tmp_path, "SELECT count(*) FROM records") == [(0,)]
     assert ask(tmp_path, "SELECT * FROM records") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, final
@@ -20,6 +20,7 @@ AT_ONCE: Final = 4096
 
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in SCHEMA.names)
 _KEY: Final = ("record_id", "role", "place")
+_MEANT: Final[Mapping[str, str]] = {"*": "[*]", "?": "[?]", "[": "[[]"}
 _SETTINGS: Final = (
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
@@ -105,7 +106,7 @@ def _open(connection: duckdb.DuckDBPyConnection, view: View) -> None:
     for setting in _SETTINGS:
         connection.execute(setting)
     connection.register("live", view.live)
-    connection.execute(f"SET allowed_paths = {_listed(view.files)}")
+    connection.execute(f"SET allowed_paths = {_listed(_allowed(view.files))}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     told = f"SELECT {_COLUMNS} FROM live"
@@ -131,14 +132,36 @@ def _beside(view: View) -> tuple[Path, ...]:
 
 
 def _source(files: tuple[Path, ...]) -> str:
+    """Return the files as a table; of their paths only what is the log's own makes columns."""
     return (
-        f"read_parquet({_listed(files)}, hive_partitioning = true, union_by_name = true, "
-        "hive_types = {'route': VARCHAR, 'day': DATE})"
+        f"(SELECT *, {_in_path('route', 2)} AS route, {_in_path('day', 1)}::DATE AS day "
+        f"FROM read_parquet({_listed(map(_literal, files))}, hive_partitioning = false, "
+        "union_by_name = true, filename = true))"
     )
 
 
-def _listed(files: tuple[Path, ...]) -> str:
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in files) + "]"
+def _in_path(name: str, above: int) -> str:
+    """Return what reads `name=VALUE` so many folders above a file, as DuckDB skips files by it."""
+    below = "/[^/]*" * above
+    return f"regexp_extract(filename, '/{name}=([^/]*){below}$', 1)"
+
+
+def _literal(file: Path) -> str:
+    """Return the pattern that DuckDB finds this one file by.
+
+    Where a backslash is in the path as well it finds none, and says so.
+    """
+    return "".join(_MEANT.get(one, one) for one in str(file))
+
+
+def _allowed(files: tuple[Path, ...]) -> Iterator[str]:
+    """Yield what DuckDB asks leave for: the pattern, then the file that it finds by it."""
+    for file in files:
+        yield from {str(file), _literal(file)}
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
 
 
 @contextmanager
