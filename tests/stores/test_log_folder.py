@@ -11,6 +11,7 @@ import pytest
 from penstock.stores.log_folder import drop_old_segments, key_of
 from penstock.stores.segment import END, HEAD, framed
 from penstock.stores.segment_writer import SegmentWriter, segments_in
+from tests.supervisor.disk import a_full_disk
 
 DAY_S = 86400.0
 NOW_S = 1_750_000_000.0
@@ -33,12 +34,26 @@ def test_of_several_processes_the_first_ones_key_counts(
     link = os.link
 
     def late(made: Path, path: Path) -> None:
-        path.write_bytes(b"the other's")
+        path.write_bytes(b"the other's".ljust(32))
         link(made, path)
 
     monkeypatch.setattr(os, "link", late)
-    assert key_of(tmp_path) == b"the other's"
+    assert key_of(tmp_path) == b"the other's".ljust(32)
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("held", [0, 31, 33, 65])
+def test_a_file_of_another_size_is_no_key(tmp_path: Path, held: int) -> None:
+    (tmp_path / "key").write_bytes(b"k" * held)
+    with pytest.raises(OSError, match=f"/key has {held} bytes, and the key of a log has 32: put"):
+        key_of(tmp_path)
+
+
+def test_a_key_of_which_the_disk_takes_a_part_is_none(tmp_path: Path) -> None:
+    with a_full_disk(8), pytest.raises(OSError, match="has 8 bytes"):
+        key_of(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert len(key_of(tmp_path)) == 32
 
 
 def test_no_key_where_there_can_be_no_folder(tmp_path: Path) -> None:

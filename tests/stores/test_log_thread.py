@@ -98,6 +98,20 @@ def test_a_disk_that_refuses_is_tried_again(tmp_path: Path) -> None:
     assert ids(folder) == ["r1", "r2"]
 
 
+async def test_a_key_that_is_none_is_told_at_the_start_and_once(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"short")
+    told = Told(tmp_path)
+    assert told.heard.wait(BOUND_S)
+    told.thread.write([an_entry(a_record(1))])
+    await until(lambda: told.thread.failures > 2)
+    (sentence,) = told.sentences
+    assert f"{tmp_path / 'key'} has 5 bytes" in sentence
+    (tmp_path / "key").unlink()
+    told.stop()
+    assert (told.thread.written, told.thread.lost) == (1, 0)
+    assert told.sentences[1:] == ["the prediction log's segments can be written again"]
+
+
 def test_at_the_end_what_cannot_be_written_is_lost_and_counted(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.write_text("in the way")

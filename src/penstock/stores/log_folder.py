@@ -30,11 +30,11 @@ def key_of(folder: Path) -> bytes:
     """Return the key of a log's digests; made once, and the same for all its processes.
 
     Raises:
-        OSError: it can neither be read nor made.
+        OSError: it can neither be read nor made, or the file holds something else.
     """
     path = folder / KEY
     try:
-        return path.read_bytes()
+        return _read_key(path)
     except FileNotFoundError:
         make_private(folder)
     made = folder / f"{KEY}.{os.getpid()}.{os.urandom(4).hex()}"
@@ -42,12 +42,23 @@ def key_of(folder: Path) -> bytes:
     try:
         os.write(file, os.urandom(_KEY_BYTES))
         os.fsync(file)
+        _read_key(made)  # a disk may take a part
         with contextlib.suppress(FileExistsError):
             os.link(made, path)  # whole at once; of several processes the first one's counts
     finally:
         os.close(file)
         os.unlink(made)
-    return path.read_bytes()
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise OSError(
+            f"{path} has {len(key)} bytes, and the key of a log has {_KEY_BYTES}: put back the one "
+            "that was there, or delete it; with another one digests are not those of before"
+        )
+    return key
 
 
 def drop_old_segments(folder: Path, wall_s: float, keep_days: float = KEEP_DAYS) -> int:

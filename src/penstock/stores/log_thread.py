@@ -111,9 +111,21 @@ class LogThread:
                 self._tell(sentence, None)
         except OSError as error:
             self._tell(f"the prediction log's {self._sink.name} cannot be read", error)
+        self._prepare()
         for batch in self._taken():
             self._store(batch)
         self._sink.close()
+
+    def _prepare(self) -> None:
+        """Have what makes records made, before there are any: what is in its way is said now."""
+        while self._maker is None and not self._stopping.is_set():
+            try:
+                self._maker = self._make_maker()
+            except OSError as error:
+                self._failed(error)
+                self._stopping.wait(self._pace.retry_s)
+            else:
+                self._works()
 
     def _taken(self) -> Iterator[Sequence[Ended]]:
         while True:
@@ -166,6 +178,9 @@ class LogThread:
     def _append(self, records: bytes) -> None:
         self._sink.append(records)
         self.bytes += len(records)
+        self._works()
+
+    def _works(self) -> None:
         if self.failing:
             self.failing = ""
             self._tell(f"the prediction log's {self._sink.name} can be written again", None)
