@@ -268,6 +268,7 @@ async def test_a_folder_that_cannot_be_read_holds_up_no_line(tmp_path: Path, std
     await it.log.close()
     assert [one["request_id"] for one in lines(stdout)] == ["r0"]
     assert it.counts()["segments lost"] == 1
+    assert "1 predictions could not be recorded" in it.lines[-1]
 
 
 # --- the end -----------------------------------------------------------------------------
@@ -281,6 +282,21 @@ async def test_what_comes_after_the_end_is_lost_and_counted(tmp_path: Path) -> N
     assert not it.log.has_room()
     assert (it.counts()["segments written"], it.counts()["none lost"]) == (1, 2)
     it.log.flush()
+
+
+async def test_what_a_disk_refuses_at_the_end_is_lost_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.write_text("in the way")
+    it = Logging(folder, pace=Pace(retry_s=0.001))
+    it.take(3)
+    it.log.flush()
+    await until(lambda: not it.log.has_room())
+    it.take(2)
+    await it.log.close()
+    assert it.counts()["segments lost"] == 5
+    told = [line for line in it.lines if "5 predictions could not be recorded" in line]
+    assert len(told) == 1
+    assert "segments" in told[0]
 
 
 async def test_a_disk_that_never_answers_does_not_hold_up_the_end(

@@ -41,6 +41,11 @@ class Outlet:
         """How many records have been handed over and not been written."""
         return self._taken - (0 if self._thread is None else self._thread.done)
 
+    @property
+    def dropped(self) -> int:
+        """How many records will not be written: there was no room, or the sink refused them."""
+        return self._full + (0 if self._thread is None else self._thread.lost)
+
     def has_room(self) -> bool:
         """Tell whether a record can be promised now: there is room, and the sink takes it."""
         return self._thread is None or (not self._thread.failing and self._fits(1))

@@ -175,12 +175,16 @@ class PredictionLog:
             self._outlets[0].begin()
 
     async def close(self) -> None:
-        """Write all that has been taken; what comes later is counted as lost."""
+        """Write all that has been taken, and tell what cannot be; what comes later is lost."""
+        before = [outlet.dropped for outlet in self._outlets]
         self.flush()
         self._closed = True
         stops = [asyncio.to_thread(one.stop, CLOSE_TIMEOUT_S) for one in self._outlets]
-        for outlet, in_time in zip(self._outlets, await asyncio.gather(*stops), strict=True):
-            if not in_time:
+        in_time = await asyncio.gather(*stops)
+        for outlet, dropped, was_in_time in zip(self._outlets, before, in_time, strict=True):
+            if lost := outlet.dropped - dropped:
+                self._log.error(f"{lost} predictions could not be recorded", sink=outlet.name)
+            if not was_in_time:
                 what = f"{outlet.waiting} predictions could not be recorded in time"
                 self._log.error(what, sink=outlet.name)
 
