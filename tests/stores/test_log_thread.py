@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,31 @@ async def test_a_key_that_is_none_is_told_at_the_start_and_once(tmp_path: Path) 
     assert told.sentences[1:] == ["the prediction log's segments can be written again"]
 
 
+async def test_what_is_deleted_while_it_is_written_is_lost_and_told(tmp_path: Path) -> None:
+    told = Told(tmp_path / "log", pace=Pace(segment_s=BOUND_S))
+    told.thread.write([an_entry(a_record(n)) for n in range(3)])
+    await until(lambda: told.thread.written == 3)
+    shutil.rmtree(tmp_path / "log")
+    told.thread.write([an_entry(a_record(3))])
+    told.stop()
+    assert ids(tmp_path / "log") == ["r3"]
+    assert (told.thread.written, told.thread.lost, told.thread.done) == (4, 3, 4)
+    assert told.sentences == [
+        "3 predictions that had been recorded have gone: what they were written to in the "
+        "prediction log's segments was deleted"
+    ]
+
+
+async def test_also_when_nothing_is_written_any_more(tmp_path: Path) -> None:
+    told = Told(tmp_path, pace=Pace(segment_s=BOUND_S))
+    told.thread.write([an_entry(), an_entry()])
+    await until(lambda: told.thread.written == 2)
+    for path in segments_in(tmp_path / SEGMENTS):
+        path.unlink()
+    told.stop()
+    assert told.thread.lost == 2
+
+
 def test_at_the_end_what_cannot_be_written_is_lost_and_counted(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.write_text("in the way")
@@ -178,6 +204,7 @@ class Strange:
     """A sink that cannot look at what was left, and tells when it may rest."""
 
     name = "strange"
+    gone = 0
 
     def __init__(self) -> None:
         self.rested = threading.Event()

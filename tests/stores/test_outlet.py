@@ -24,6 +24,7 @@ class Gated:
     """A sink that takes nothing until it is opened."""
 
     name = "gated"
+    gone = 0
 
     def __init__(self) -> None:
         self.asked = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -83,6 +84,45 @@ def test_a_segment_that_cannot_be_begun_leaves_nothing(tmp_path: Path) -> None:
     writer.append(framed(b"one"), WALL_S)
     writer.close()
     assert payloads(tmp_path) == [[b"one"]]
+
+
+def test_a_segment_that_is_deleted_is_left_and_what_was_in_it_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "log" / "segments"
+    writer = SegmentWriter(folder)
+    writer.append(framed(b"one") + framed(b"two"), WALL_S)
+    writer.append(framed(b"three"), WALL_S)
+    shutil.rmtree(tmp_path / "log")
+    writer.append(framed(b"four"), WALL_S)
+    assert payloads(folder) == [[b"four"]]
+    assert writer.gone == 3
+    (path,) = segments_in(folder)
+    path.unlink()
+    writer.close()
+    assert writer.gone == 4
+    writer.append(framed(b"five"), WALL_S)
+    writer.close()
+    assert payloads(folder) == [[b"five"]]
+    assert writer.gone == 4
+
+
+def test_one_that_is_moved_is_closed_and_nothing_has_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    writer = SegmentWriter(folder)
+    writer.append(framed(b"one"), WALL_S)
+    folder.rename(tmp_path / "moved")
+    writer.append(framed(b"two"), WALL_S)
+    (path,) = segments_in(tmp_path / "moved")
+    reader = SegmentReader(path)
+    assert (list(reader.payloads()), reader.closed) == ([b"one"], True)
+    assert payloads(folder) == [[b"two"]]
+    assert writer.gone == 0
+    (tmp_path / "elsewhere").mkdir()
+    for path in segments_in(folder):
+        path.rename(tmp_path / "elsewhere" / path.name)
+    folder.rmdir()
+    folder.write_text("in the way")
+    with pytest.raises(FileExistsError):
+        writer.append(framed(b"three"), WALL_S)
 
 
 def test_where_nothing_can_be_taken_back_another_segment_is_begun(

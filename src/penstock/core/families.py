@@ -149,7 +149,8 @@ SHADOWS_HELD_BYTES: Final = _gauge(
 PREDICTION_RECORDS: Final = _counter(
     "prediction_records",
     "Records of the prediction log, by what became of them: written, full (dropped, as too many "
-    "waited for the sink), lost (dropped, as they could not be written).",
+    "waited for the sink), lost (dropped, as they could not be written; also those that were, and "
+    "were deleted while more was written there).",
     "sink",
     "outcome",
 )

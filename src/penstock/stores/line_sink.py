@@ -30,6 +30,7 @@ class LineSink:
     """
 
     name = STDOUT_SINK
+    gone = 0
 
     def __init__(self, descriptor: int = STDOUT) -> None:
         self._descriptor = descriptor

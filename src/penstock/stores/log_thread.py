@@ -64,7 +64,7 @@ class LogThread:
         done: how many entries have been written or lost: they wait no more.
         done_bytes: what those held in memory.
         written: how many records were written.
-        lost: how many could not be.
+        lost: how many could not be, or have gone since.
         failures: how many attempts to write failed.
         failing: why the last one did; empty where it did not.
         bytes: how much was written.
@@ -84,6 +84,7 @@ class LogThread:
         self.done_bytes = 0
         self.written = 0
         self.lost = 0
+        self._gone = 0
         self.failures = 0
         self.failing = ""
         self.bytes = 0
@@ -115,6 +116,7 @@ class LogThread:
         for batch in self._taken():
             self._store(batch)
         self._sink.close()
+        self._look()
 
     def _prepare(self) -> None:
         """Have what makes records made, before there are any: what is in its way is said now."""
@@ -133,6 +135,7 @@ class LogThread:
                 batch = self._batches.get(timeout=self._pace.segment_s)
             except queue.Empty:
                 self._sink.rest()
+                self._look()
                 continue
             if batch is None:
                 return
@@ -179,6 +182,15 @@ class LogThread:
         self._sink.append(records)
         self.bytes += len(records)
         self._works()
+        self._look()
+
+    def _look(self) -> None:
+        """Count and tell what somebody has deleted that was counted as written."""
+        gone, self._gone = self._sink.gone - self._gone, self._sink.gone
+        if gone:
+            self.lost += gone
+            what = f"{gone} predictions that had been recorded have gone: what they were written to"
+            self._tell(f"{what} in the prediction log's {self._sink.name} was deleted", None)
 
     def _works(self) -> None:
         if self.failing:

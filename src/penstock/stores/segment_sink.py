@@ -44,6 +44,11 @@ class SegmentSink:
         self._began_s = 0.0
         self._checked_s = float("-inf")
 
+    @property
+    def gone(self) -> int:
+        """How many frames were appended to segments that were deleted meanwhile."""
+        return self._writer.gone
+
     def begin(self) -> Iterator[str]:
         """Close what killed processes have left open, and yield what was found.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, final
 
 from penstock.core.folders import make_private
-from penstock.stores.segment import END, HEAD, SUFFIX
+from penstock.stores.segment import END, FRAME, HEAD, SUFFIX
 
 MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """A segment that is larger is closed, and another one begun."""
@@ -32,6 +32,10 @@ class SegmentWriter:
         max_bytes: of a segment.
         began: is told of each segment before anything is added to it, while nobody else can have
             it; it raises nothing.
+
+    Attributes:
+        gone: how many frames have been added that are nowhere any more: somebody deleted the
+            segment while it was written to.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class SegmentWriter:
         self._max_bytes = max_bytes
         self._began = began
         self._file = -1
+        self._path = folder
         self._size = 0
+        self.gone = 0
 
     @property
     def is_open(self) -> bool:
@@ -62,6 +68,8 @@ class SegmentWriter:
         Raises:
             OSError: they cannot be written.
         """
+        if self._file >= 0 and not self._is_there():
+            self.close()
         if self._file < 0:
             self._begin(wall_s)
         try:
@@ -77,7 +85,7 @@ class SegmentWriter:
         make_private(self._folder)
         at = time.strftime("%Y%m%dT%H%M%S", time.gmtime(wall_s))
         name = f"{at}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         file = os.open(self._folder / name, flags, _FILE_MODE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,8 +95,15 @@ class SegmentWriter:
             with contextlib.suppress(OSError):
                 os.unlink(self._folder / name)
             raise
-        self._file, self._size = file, len(HEAD)
-        self._began(self._folder / name)
+        self._file, self._path, self._size = file, self._folder / name, len(HEAD)
+        self._began(self._path)
+
+    def _is_there(self) -> bool:
+        """Tell whether the segment is still where others look for it."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _take_back(self) -> None:
         """Cut off what was written in part; where not even that is possible, leave the segment."""
@@ -102,6 +117,8 @@ class SegmentWriter:
         if self._file < 0:
             return
         try:
+            if not os.fstat(self._file).st_nlink:
+                self.gone += _frames_in(self._file)
             _write_all(self._file, END)
             os.fsync(self._file)
         except OSError:
@@ -118,6 +135,15 @@ def _write_all(file: int, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(file, left) :]
+
+
+def _frames_in(file: int) -> int:
+    """Return how many frames were added to a segment that has no end."""
+    frames, offset = 0, len(HEAD)
+    while len(head := os.pread(file, FRAME.size, offset)) == FRAME.size:
+        offset += FRAME.size + FRAME.unpack(head)[0]
+        frames += 1
+    return frames
 
 
 def segments_in(folder: Path) -> list[Path]:

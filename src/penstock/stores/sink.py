@@ -13,6 +13,10 @@ class Sink(Protocol):
     def name(self) -> str:
         """The word for it in metrics and sentences."""
 
+    @property
+    def gone(self) -> int:
+        """How many records were appended and are nowhere any more: somebody deleted them."""
+
     def begin(self) -> Iterator[str]:
         """Look at what earlier processes have left; yield in sentences what is odd about it.
 
