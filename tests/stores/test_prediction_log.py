@@ -26,7 +26,7 @@ from penstock.stores.segment import HEAD
 from penstock.stores.segment_writer import segments_in
 from penstock.stores.sinks import LogPlaces
 from tests.stores.ends import IRIS, a_record, logged
-from tests.support import ManualClock, settle
+from tests.support import ManualClock, scores, settle
 from tests.waiting import until
 
 
@@ -109,6 +109,13 @@ async def test_or_when_there_are_many(tmp_path: Path) -> None:
 async def test_or_when_they_are_large(tmp_path: Path) -> None:
     it = Logging(tmp_path)
     it.log.take(a_record(rows=[[0.0] * (prediction_log.FLUSH_BYTES // 4)]), IRIS)
+    await until(lambda: it.log.waiting == 0)
+    await it.log.close()
+
+
+async def test_large_answers_count_as_what_they_hold(tmp_path: Path) -> None:
+    it = Logging(tmp_path)
+    it.log.take(a_record(outcome=scores([0.0] * (prediction_log.FLUSH_BYTES // 4))), IRIS)
     await until(lambda: it.log.waiting == 0)
     await it.log.close()
 

@@ -16,7 +16,7 @@ MAX_WAITING_RECORDS: Final = 16_384
 """Records that may wait for a sink, a batch more or less; further ones are dropped, counted."""
 
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
-"""What those may hold in memory, inputs mostly."""
+"""What those may hold in memory, inputs and answers mostly."""
 
 
 @final

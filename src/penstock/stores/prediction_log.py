@@ -25,6 +25,7 @@ from penstock.core.ids import IdSource
 from penstock.core.log import Says
 from penstock.core.record import Record, Recorder, Role
 from penstock.core.snapshot import Reading
+from penstock.stores.held_bytes import held_bytes
 from penstock.stores.line_sink import LineSink
 from penstock.stores.log_folder import key_of
 from penstock.stores.log_thread import Ended, LogThread, Pace
@@ -47,9 +48,6 @@ FLUSH_S: Final = 0.050
 
 CLOSE_TIMEOUT_S: Final = 10.0
 """How long a stop waits for what is left to be written."""
-
-_BASE_BYTES: Final = 2048
-"""What a record holds in memory beside its input, about."""
 
 _KEY_BYTES: Final = 32
 
@@ -149,7 +147,7 @@ class PredictionLog:
         if policy.is_plain:
             ended = quick_record(record, policy, ended_s, record_id)
         if ended is None:
-            ended = Entry(record, policy, ended_s, _size_bytes(record), record_id)
+            ended = Entry(record, policy, ended_s, held_bytes(record), record_id)
         self._batch_bytes += ended.size_bytes
         batch = self._batch
         batch.append(ended)
@@ -245,14 +243,6 @@ class PredictionLog:
                 loop.call_soon_threadsafe(say)
 
         return LogThread(sink, maker=maker, tell=tell, pace=self._pace)
-
-
-def _size_bytes(record: Record) -> int:
-    size_bytes = _BASE_BYTES
-    if record.request is not None:
-        for tensor in record.request.tensors.values():
-            size_bytes += tensor.nbytes
-    return size_bytes
 
 
 @final
