@@ -16,10 +16,5 @@ def make_private(folder: Path) -> None:
     Raises:
         OSError: that cannot be done.
     """
-    try:
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    except FileNotFoundError:
-        if folder.parent == folder:  # where we are has been taken away
-            raise
-        make_private(folder.parent)
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    for one in reversed((folder, *folder.parents)):
+        one.mkdir(mode=FOLDER_MODE, exist_ok=True)
