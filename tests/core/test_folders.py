@@ -25,7 +25,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         make_private(tmp_path / "file")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(FileExistsError):
         make_private(tmp_path / "file" / "in" / "it")
 
 
