@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from penstock.stores.postgresql.address import VARIABLE
-from tests.e2e.process import PATIENCE_S, Serving, as_json, serving, wait_until_gone
+from tests.e2e.process import Serving, as_json, serving, wait_until_gone
 from tests.gateway.opening import CALLABLES, ROOT
 from tests.postgres import PostgresServer, asked
+from tests.waiting import until_blocking
 
 SPEC: Final = """
 models:
@@ -58,17 +57,6 @@ def shipped(server: Serving) -> dict[str, Any]:
     return told
 
 
-def until(true: Callable[[], bool]) -> None:
-    gave_up = threading.Event()
-    timer = threading.Timer(PATIENCE_S, gave_up.set)
-    timer.start()
-    try:
-        while not true():
-            assert not gave_up.wait(0.01)
-    finally:
-        timer.cancel()
-
-
 def said(server: Serving) -> str:
     assert server.process.stderr is not None
     return server.process.stderr.read().decode()
@@ -81,7 +69,7 @@ def test_after_a_normal_stop_all_records_are_in_the_database(
     folder = tmp_path / "records"
     options = ("--workers", str(workers), "--log-dir", str(folder))
     with serving(spec, *options, environment=around(database)) as server:
-        until(lambda: shipped(server).get("pid", 0) > 0)
+        until_blocking(lambda: shipped(server).get("pid", 0) > 0)
         ask(server, *ids("a", 200))
         assert server.stop() == 0
         assert "sesame" not in said(server)
@@ -101,13 +89,13 @@ def test_after_a_normal_stop_all_records_are_in_the_database(
 def test_a_shipper_that_is_killed_is_replaced(spec: Path, tmp_path: Path, database: str) -> None:
     options = ("--log-dir", str(tmp_path / "records"))
     with serving(spec, *options, environment=around(database)) as server:
-        until(lambda: shipped(server).get("pid", 0) > 0)
+        until_blocking(lambda: shipped(server).get("pid", 0) > 0)
         before = shipped(server)["pid"]
         ask(server, *ids("a", 50))
         os.kill(before, signal.SIGKILL)
         ask(server, *ids("b", 50))
-        until(lambda: shipped(server)["pid"] != before)
-        until(lambda: len(there(database)) == 100)
+        until_blocking(lambda: shipped(server)["pid"] != before)
+        until_blocking(lambda: len(there(database)) == 100)
         assert server.stop() == 0
         assert "was ended by signal 9" in said(server)
     assert there(database) == [*ids("a", 50), *ids("b", 50)]
@@ -119,17 +107,17 @@ def test_a_database_that_is_down_costs_no_answer_and_no_record(
     options = ("--log-dir", str(tmp_path / "records"))
     with serving(spec, *options, environment=around(database)) as server:
         ask(server, *ids("a", 20))
-        until(lambda: shipped(server).get("shipped") == 20)
+        until_blocking(lambda: shipped(server).get("shipped") == 20)
         postgres.stop()
         try:
             ask(server, *ids("b", 20))
-            until(lambda: shipped(server)["failing"] is not None)
-            until(lambda: shipped(server)["waiting"] == 20)
+            until_blocking(lambda: shipped(server)["failing"] is not None)
+            until_blocking(lambda: shipped(server)["waiting"] == 20)
             metrics = server.ask("GET", "/metrics").content.decode()
         finally:
             postgres.start()
-        until(lambda: shipped(server)["shipped"] == 40)
-        until(lambda: shipped(server)["failing"] is None)
+        until_blocking(lambda: shipped(server)["shipped"] == 40)
+        until_blocking(lambda: shipped(server)["failing"] is None)
         assert server.stop() == 0
         told = said(server)
     assert "penstock_postgresql_failing 1.0" in metrics
@@ -144,7 +132,7 @@ def test_the_shipper_of_a_killed_server_ships_the_rest_and_ends(
 ) -> None:
     options = ("--log-dir", str(tmp_path / "records"))
     with serving(spec, *options, environment=around(database)) as server:
-        until(lambda: shipped(server).get("pid", 0) > 0)
+        until_blocking(lambda: shipped(server).get("pid", 0) > 0)
         shipper = shipped(server)["pid"]
         ask(server, *ids("a", 100))
         server.stop(signal.SIGKILL)
@@ -152,7 +140,7 @@ def test_the_shipper_of_a_killed_server_ships_the_rest_and_ends(
     found = there(database)
     assert found == ids("a", len(found))  # but for what was in the killed process's memory
     with serving(spec, *options, environment=around(database)) as server:
-        until(lambda: shipped(server)["pid"] != shipper)
+        until_blocking(lambda: shipped(server)["pid"] != shipper)
         ask(server, "b")
         assert server.stop() == 0
     assert there(database) == [*found, "b"]

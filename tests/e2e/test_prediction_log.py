@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ import pytest
 from tests.e2e.process import PATIENCE_S, Serving, receive, serving, starting, wait_until_gone
 from tests.gateway.opening import CALLABLES, ROOT
 from tests.stores.ends import logged
+from tests.waiting import until_blocking
 
 SPEC: Final = """
 models:
@@ -89,7 +90,7 @@ class Load:
         return sum(map(len, self.answered))
 
     def until(self, count: int) -> None:
-        until(lambda: self.count >= count)
+        until_blocking(lambda: self.count >= count)
 
     def _ask(self, number: int) -> None:
         with contextlib.suppress(ConnectionRefusedError):
@@ -105,17 +106,6 @@ class Load:
                 connection.sendall((HEAD % name.encode()) + ROW)
                 assert receive(connection, buffer).status == 200
                 answered.append((name, time.monotonic()))
-
-
-def until(true: Callable[[], bool]) -> None:
-    gave_up = threading.Event()
-    timer = threading.Timer(PATIENCE_S, gave_up.set)
-    timer.start()
-    try:
-        while not true():
-            assert not gave_up.wait(0.002)
-    finally:
-        timer.cancel()
 
 
 @alone_and_together
@@ -139,7 +129,7 @@ def test_a_kill_loses_what_was_not_handed_over_and_doubles_nothing(
     with serving(spec, *options, environment=ENVIRONMENT) as server:
         for number in range(50):
             ask(server, f"a{number:02}")
-        until(lambda: len(ids(folder)) == 50)  # within 50 ms, without any stop
+        until_blocking(lambda: len(ids(folder)) == 50)  # within 50 ms, without any stop
         for number in range(50):
             ask(server, f"b{number:02}")
         server.stop(signal.SIGKILL)
@@ -204,7 +194,7 @@ def test_a_killed_worker_costs_no_others_records(spec: Path, tmp_path: Path) -> 
     with serving(spec, *options, environment=ENVIRONMENT) as server:
         for number in range(100):
             ask(server, f"a{number:02}")
-        until(lambda: len(ids(folder)) == 100)
+        until_blocking(lambda: len(ids(folder)) == 100)
         victim = server.children()[0]
         os.kill(victim, signal.SIGKILL)
         wait_until_gone(victim)
@@ -221,7 +211,7 @@ def test_tail_shows_the_newest_of_the_running_server(spec: Path, tmp_path: Path)
         assert "nothing has been recorded there" in missing.stderr
         for number in range(5):
             ask(server, f"r{number}")
-        until(lambda: len(ids(tmp_path / "state" / "log")) == 5)
+        until_blocking(lambda: len(ids(tmp_path / "state" / "log")) == 5)
         told = server.command("log", "tail", "-n", "2", "--state-dir", str(tmp_path / "state"))
         assert (told.returncode, told.stderr) == (0, "")
         lines = [json.loads(line) for line in told.stdout.splitlines()]
@@ -286,7 +276,7 @@ def test_long_lines_of_several_workers_are_whole(spec: Path, tmp_path: Path) -> 
 def test_a_stalled_reader_holds_up_neither_answers_nor_segments(spec: Path, tmp_path: Path) -> None:
     with lining(spec, folder=tmp_path) as server, Load(server.port) as load:
         load.until(2000)  # some two megabytes of lines: no pipe holds them
-        until(lambda: len(logged(tmp_path)) >= 2000)
+        until_blocking(lambda: len(logged(tmp_path)) >= 2000)
         metrics = server.ask("GET", "/metrics").content.decode()
         server.process.kill()
         load.wait()
@@ -313,7 +303,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing_and_is_visible(
             metrics = server.ask("GET", "/metrics").content.decode()
             return 'penstock_prediction_log_failing{sink="segments"} 1' in metrics
 
-        until(failing)
+        until_blocking(failing)
         detail = json.loads(server.ask("GET", "/health/detail").content)
         segments = detail["workers"][0]["prediction_log"]["sinks"]["segments"]
         assert segments["failing"] == "Not a directory"

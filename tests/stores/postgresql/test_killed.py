@@ -23,6 +23,7 @@ from penstock.stores.segment import SegmentReader
 from penstock.stores.segment_writer import segments_in
 from tests.postgres import PostgresServer, asked
 from tests.stores.postgresql.shipped import WALL_S, a_frame, a_writer, written
+from tests.waiting import until_blocking
 
 PATIENCE_S = 40.0
 STEPS = {
@@ -144,17 +145,6 @@ class Shipping:
         return self.process.returncode, told
 
 
-def until(true: Callable[[], bool]) -> None:
-    gave_up = threading.Event()
-    timer = threading.Timer(PATIENCE_S, gave_up.set)
-    timer.start()
-    try:
-        while not true():
-            assert not gave_up.wait(0.01)
-    finally:
-        timer.cancel()
-
-
 def count(address: str) -> int:
     try:
         ((found,),) = asked(address, "SELECT count(*) FROM penstock_predictions")
@@ -176,14 +166,14 @@ def test_killed_under_load_and_the_database_restarted(
     try:
         for turn in range(6):
             before = count(database)
-            until(lambda: count(database) >= before + rng.randrange(1, 3000))  # noqa: B023
+            until_blocking(lambda: count(database) >= before + rng.randrange(1, 3000))  # noqa: B023
             if turn in (2, 4):
                 postgres.stop()
                 postgres.start()
             else:
                 shipping.kill()
                 shipping = Shipping(tmp_path, database)
-        until(lambda: getattr(read_status(tmp_path), "pid", 0) == shipping.process.pid)
+        until_blocking(lambda: getattr(read_status(tmp_path), "pid", 0) == shipping.process.pid)
     finally:
         writes.stop()
         shipping.process.send_signal(signal.SIGTERM)
