@@ -40,6 +40,8 @@ routes:
   unhappy: [{prediction_log: }, broken]
   parallel: [{prediction_log: }, {fan_out: {positive: 0, arms: {a: flower, b: broken}}}]
   audit: [{prediction_log: {on_full: block}}, flower]
+  recorded: [{prediction_log: }, flower]
+  beside: {fan_out: {positive: 0, arms: {a: recorded, b: flower}}}
 """
 ROW = {"data": [[1, 2, 3, 4]]}
 
@@ -126,10 +128,21 @@ async def test_a_caller_who_goes_away(tmp_path: Path) -> None:
 
 async def test_routes_without_the_layer_leave_none_and_names_lead_to_it(tmp_path: Path) -> None:
     async with logging(tmp_path) as gateway:
-        await ask(gateway, "POST", "/plain/predict", ROW)
-        await ask(gateway, "POST", "/named/predict", ROW)
+        plain = await ask(gateway, "POST", "/plain/predict", ROW)
+        named = await ask(gateway, "POST", "/named/predict", ROW)
     primary, _ = logged(tmp_path)
     assert (primary.route, primary.place) == ("named", "named")
+    assert named.json["job_id"] == primary.request_id
+    assert "job_id" not in plain.json
+
+
+async def test_an_arm_that_leads_to_a_logged_route_shows_no_id_as_it_has_no_record(
+    tmp_path: Path,
+) -> None:
+    _, answer, records = await told(tmp_path, "/beside/predict")
+    assert list(answer["a"]) == ["prediction"]
+    assert "job_id" not in answer
+    assert records == []
 
 
 async def test_arms(tmp_path: Path) -> None:

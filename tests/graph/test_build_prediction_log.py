@@ -24,7 +24,7 @@ async def test_the_outlier_model_is_counted_by_a_place_of_its_own(start: Start) 
     graph = build(SCORED, scored())
     node = graph.builder.route("a")
     answer = await start(node.predictor(a_request(request_id="r1")))
-    assert answer.fields == {"job_id": "r1", "is_outlier": True, "outlier_score": 0.25}
+    assert answer.fields == {"is_outlier": True, "outlier_score": 0.25}
     assert hops(answer) == ["prediction_log:outlier", "model:svc@1", "model:ocs@1"]
     for place in ("routes.a[0].prediction_log", "routes.a[0].prediction_log.outlier", "models.ocs"):
         assert sum(graph.measures.node(place).seconds.counts) == 1
@@ -58,8 +58,15 @@ def test_it_is_described_as_what_it_stands_over_with_the_score() -> None:
     score = TensorSpec("scores", "float32", (-1, 1))
     assert node.description == structs.replace(fakes["svc"].open.description, outlier=score)
     assert node.health is fakes["svc"].open.health
-    plain = build("a: [{prediction_log: }, svc]", fakes).builder.route("a")
-    assert plain.description is fakes["svc"].open.description
+
+
+@both_ways
+async def test_one_that_only_records_is_not_on_a_requests_way(start: Start) -> None:
+    graph = build("a: [{prediction_log: }, svc]\nb: svc", flowers())
+    logged, bare = graph.builder.route("a"), graph.builder.route("b")
+    assert logged.description is bare.description
+    assert hops(await start(logged.predictor(a_request()))) == ["model:svc@1"]
+    assert graph.builder.places == {"models.svc"}
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ def scoring(*by_row: float) -> Predictor:
 
 
 @both_ways
-async def test_answers_as_the_inner_one_does_with_the_id(start: Start) -> None:
+async def test_answers_as_the_inner_one_does_behind_its_hop(start: Start) -> None:
     answer = await start(a_log(answering(0.9, 0.1))(a_request(request_id="r1")))
-    assert answer.fields == {"job_id": "r1"}
+    assert answer.fields == {}
     assert hops(answer) == ["prediction_log", "model:fake@1"]
     assert (answer.kind, answer.model, answer.version) == (AnswerKind.SCORES, "fake", "1")
 
@@ -106,8 +106,8 @@ async def test_fields_from_below_stay(start: Start) -> None:
         one = scores([0.5])
         return InferenceResponse(one.kind, one.outputs, fields={"mode": "svc.onnx"})
 
-    answer = await start(a_log(inner)(a_request(request_id="r1")))
-    assert answer.fields == {"mode": "svc.onnx", "job_id": "r1"}
+    answer = await start(a_log(inner, scoring(0.5))(a_request()))
+    assert answer.fields == {"mode": "svc.onnx", "is_outlier": False, "outlier_score": 0.5}
 
 
 def test_reads_as_in_the_spec() -> None:
@@ -134,7 +134,7 @@ async def test_flag_and_score(
 ) -> None:
     log = a_log(answering(0.9, 0.1), scoring(score), runs_beside=runs_beside)
     answer = await start(log(a_request(request_id="r1")))
-    assert answer.fields == {"job_id": "r1", "is_outlier": flag, "outlier_score": shown}
+    assert answer.fields == {"is_outlier": flag, "outlier_score": shown}
     assert hops(answer) == [f"prediction_log:{hop}", "model:fake@1", "model:ocs@1"]
     assert answer.primary.tolist() == np.array([[0.9, 0.1]], np.float32).tolist()
 
@@ -172,7 +172,7 @@ async def test_two_on_the_loop_are_asked_in_one_run(start: Start) -> None:
     inner, outlier = Recording(), Recording()
     log = a_log(inner, outlier, runs_beside=False, abreast=in_one_run)
     answer = await start(log(a_request(request_id="r1")))
-    assert answer.fields == {"job_id": "r1", "is_outlier": True, "outlier_score": -0.5}
+    assert answer.fields == {"is_outlier": True, "outlier_score": -0.5}
     assert hops(answer) == ["prediction_log:outlier", "model:fake@1", "model:ocs@1"]
     assert inner.requests == outlier.requests == []
 
@@ -365,12 +365,11 @@ async def test_only_what_is_recorded_needs_room(start: Start) -> None:
 
 
 @both_ways
-async def test_every_answer_has_its_own_id_and_score(start: Start) -> None:
+async def test_every_answer_has_its_own_score(start: Start) -> None:
     log = a_log(echo, echo, threshold=2.0)
     requests = [a_request((float(i),), request_id=f"r{i}") for i in range(5)]
     answers = [start(log(request)) for request in requests]
     fields = [(await answer).fields for answer in answers]
-    assert [one["job_id"] for one in fields] == [f"r{i}" for i in range(5)]
     assert [one["outlier_score"] for one in fields] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert [one["is_outlier"] for one in fields] == [True, True, False, False, False]
 

@@ -104,10 +104,10 @@ def encode(response: InferenceResponse, fields: Mapping[str, FieldValue]) -> byt
     if response.kind is AnswerKind.SCORES and not response.arms:
         scores = response.primary  # the most frequent answer by far goes without detours
         if len(scores) == 1 and scores.size <= LARGE_VALUES:
-            return encode_json({"prediction": scores[0].tolist(), **response.fields, **fields})
+            return encode_json({"prediction": scores[0].tolist(), **fields, **response.fields})
     if size(response) > LARGE_VALUES:
         return None
-    return encode_json({**as_json(response), **fields})
+    return encode_json({**_content(response), **fields, **response.fields})
 
 
 async def encode_large(response: InferenceResponse, fields: Mapping[str, FieldValue]) -> bytes:
@@ -125,14 +125,14 @@ def _in_pieces(response: InferenceResponse, fields: Mapping[str, FieldValue]) ->
         case AnswerKind.SCORES | AnswerKind.LABELLED:
             yield b'{"prediction":'
             yield from _rows_in_pieces(response.primary)
-            yield from _closing({**failed_arms(response.arms), **response.fields, **fields})
+            yield from _closing({**failed_arms(response.arms), **fields, **response.fields})
         case AnswerKind.BEST:
             yield b'{"prediction":{"proba":'
             yield from _rows_in_pieces(response.outputs[PROBA])
             yield b',"label":'
             yield from _rows_in_pieces(response.outputs[LABEL])
             yield b"}"
-            yield from _closing({**failed_arms(response.arms), **response.fields, **fields})
+            yield from _closing({**failed_arms(response.arms), **fields, **response.fields})
         case AnswerKind.KEYED | AnswerKind.BINARY:
             separator = b"{"
             for arm, outcome in response.arms.items():
@@ -144,7 +144,7 @@ def _in_pieces(response: InferenceResponse, fields: Mapping[str, FieldValue]) ->
                     yield from _rows_in_pieces(outcome.primary)
                 else:
                     yield from _in_pieces(outcome, {})
-            yield from _closing({**response.fields, **fields})
+            yield from _closing({**fields, **response.fields})
         case _:
             assert_never(response.kind)
 

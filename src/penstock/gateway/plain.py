@@ -30,6 +30,8 @@ from penstock.graph.arms import input_of
 from penstock.graph.node import Route
 from penstock.graph.open import Graph
 
+JOB_ID: Final = "job_id"
+
 BodyHandler: TypeAlias = Callable[[Exchange, bytes], Awaitable[None]]
 
 
@@ -109,6 +111,7 @@ class PlainRoute:
         self._decoder = BodyDecoder(rows, fields.body_keys, limits.max_rows)
         self._traced = tools.tracer is not None
         self._recorded = route.recorder is not None
+        self._is_logged = route.is_logged
         self._ends = RouteEnds(
             route.name, tools.clock, tools.measures, recorder=route.recorder, tracer=tools.tracer
         )
@@ -139,18 +142,18 @@ class PlainRoute:
     async def predict(
         self,
         exchange: Exchange,
-        added: Mapping[str, FieldValue] = NO_FIELDS,
         *,
         labelled: bool,
+        named: bool = False,
     ) -> None:
-        """`POST /predict`, `POST /predict/label`; `added` stands in the answer too."""
+        """`POST /predict`, `POST /predict/label`; of one that is `named` the answer has the id."""
         try:
             tools = self._tools
             body = await read_body(exchange, self._max_body_bytes, tools.clock, tools.budget)
         except BaseException as error:  # also where the client has gone
             self.record_unread(exchange, error)
             raise
-        await self.predict_body(exchange, body, added, labelled=labelled)
+        await self.predict_body(exchange, body, labelled=labelled, named=named)
 
     def record_unread(self, exchange: Exchange, error: BaseException | None) -> None:
         """Record an exchange whose body never came whole; None where the client has gone."""
@@ -160,9 +163,9 @@ class PlainRoute:
         self,
         exchange: Exchange,
         body: bytes,
-        added: Mapping[str, FieldValue] = NO_FIELDS,
         *,
         labelled: bool,
+        named: bool = False,
     ) -> None:
         """Answer a body that has been read; it is at most as large as it may be."""
         tools = self._tools
@@ -180,6 +183,7 @@ class PlainRoute:
             response = await self._predict(request)
             if response.arms:
                 tools.faults.report_arms(exchange.request_id, response.arms)
+            added = {JOB_ID: exchange.request_id} if named or self._is_logged else NO_FIELDS
             content = encode(response, added)
             if content is None:
                 content = await encode_large(response, added)
@@ -189,16 +193,16 @@ class PlainRoute:
     async def predict_by_id(self, exchange: Exchange, request_id: str, *, labelled: bool) -> None:
         """`POST /predict/{id}`, `POST /predict-label/{id}`."""
         exchange.request_id = request_id
-        await self.predict(exchange, {"job_id": request_id}, labelled=labelled)
+        await self.predict(exchange, labelled=labelled, named=True)
 
     async def predict_sample(
         self,
         exchange: Exchange,
-        added: Mapping[str, FieldValue] = NO_FIELDS,
         *,
         labelled: bool,
+        named: bool = False,
     ) -> None:
-        """`GET /predict/test`, `GET /predict/test/label`; `added` stands in the answer too."""
+        """`GET /predict/test`, `GET /predict/test/label`; of one that is `named` with the id."""
         with Recording(self._ends, exchange) as record:
             head = self._head.request(exchange)
             sample = self._sample(head)
@@ -206,6 +210,7 @@ class PlainRoute:
                 record, sample, NO_FIELDS, head.deadline_s, head.seed, labelled=labelled
             )
             response = await self._predict(request)
+            added = {JOB_ID: exchange.request_id} if named or self._is_logged else NO_FIELDS
             content = encode(response, added)
             if content is None:
                 content = await encode_large(response, added)
@@ -223,7 +228,7 @@ class PlainRoute:
     ) -> None:
         """`GET /predict-test/{id}`, `GET /predict-test-label/{id}`."""
         exchange.request_id = request_id
-        await self.predict_sample(exchange, {"job_id": request_id}, labelled=labelled)
+        await self.predict_sample(exchange, labelled=labelled, named=True)
 
     def _request(
         self,

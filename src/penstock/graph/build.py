@@ -239,9 +239,12 @@ class Builder:
         return self._around(inner, mirror, layer.place, beside=(shadow,))
 
     def _prediction_log(self, layer: tree.PredictionLog, inner: Node) -> Node:
+        promises = layer.on_full is tree.OnFull.BLOCK and self._tools.live
+        if layer.outlier is None and not promises:
+            return inner  # the edge records: nothing is to be done on a request's way
         beside = () if layer.outlier is None else (self._node(layer.outlier),)
         outlier = beside[0] if beside else None
-        has_room = self._tools.has_log_room if self._tools.live else None
+        has_room = self._tools.has_log_room if promises else None
         log = self._wrap.prediction_log(layer, inner, outlier, has_room)
         node = self._around(inner, log, layer.place, beside)
         return node if outlier is None else with_outlier(layer, node, outlier.description)

@@ -177,8 +177,9 @@ async def open_graph(
         for name in spec.routes:
             node, sampled = builder.route(name), sampling.route(name)
             route = await _route(spec, node, sampled, name, clock)
-            listens = recorder if name in policies else shares.recorder
-            routes[name] = structs.replace(route, recorder=listens)
+            is_logged = name in policies
+            listens = recorder if is_logged else shares.recorder
+            routes[name] = structs.replace(route, recorder=listens, is_logged=is_logged)
             await asyncio.sleep(0)  # of thousands of routes it takes its time: others have a turn
         yield Graph(
             routes,

@@ -104,7 +104,7 @@ class Wrap:
         return PredictionLog(
             inner=inner.predictor,
             outlier=None if outlier is None else self._outlier(layer, inner, outlier),
-            has_room=has_room if layer.on_full is tree.OnFull.BLOCK else None,
+            has_room=has_room,
             sample_percent=layer.sample_percent,
             place=layer.place,
             clock=self._clock,

@@ -1,13 +1,16 @@
-"""Answers with the id of the record that is made of it, and tells how unusual the input is.
+"""Tells how unusual the input of a recorded request is; refuses where nothing may go unrecorded.
 
-    request ──┬──▶ [prediction_log] ──▶ inner     the answer, and its job_id
+    request ──┬──▶ [prediction_log] ──▶ inner     the answer
               └──▶ outlier model                  is_outlier, outlier_score
 
 When to use it: every request to a route leaves a record, whatever its end: for audits, to compare
 models, to learn what users did afterwards. The record itself is made at the edge, which sees also
-what never comes this far; this layer switches it on. An outlier model runs beside the prediction
-where it can. Two models that run on the event loop are asked in one run; where that cannot be, the
-one for outliers is asked afterwards: in turns with the other it would only cost more.
+what never comes this far, and which shows the id that it is found by: where nothing is scored and
+nothing promised, this layer has nothing to do and is not built.
+
+An outlier model runs beside the prediction where it can. Two models that run on the event loop are
+asked in one run; where that cannot be, the one for outliers is asked afterwards: in turns with the
+other it would only cost more.
 
 On inner error: passes it through at once; the outlier model is cancelled, or never asked. What the
 outlier model raises, whatever it is, costs the score (null), never the answer, and is told to the
@@ -17,8 +20,8 @@ On deadline and cancellation: passes both through. The outlier model has a time 
 given up a little before the deadline at the latest. Where nothing may go unrecorded and there is
 no room for records, a request is refused before anything below is asked.
 
-Hop: `prediction_log`; with an outlier model `prediction_log:outlier` (of several rows, where any
-is), `prediction_log:inlier` or `prediction_log:unscored`; the outlier model's hops stand last.
+Hop: `prediction_log:outlier` (of several rows, where any is), `prediction_log:inlier` or
+`prediction_log:unscored`, the outlier model's hops last; without such a model `prediction_log`.
 """
 
 from __future__ import annotations
@@ -35,7 +38,6 @@ from penstock.core.outliers import Flag, Outlier, Score, Scored, score, told_by,
 from penstock.core.predictor import Predictor
 from penstock.core.values import AnswerField, Hop, InferenceRequest, InferenceResponse, Trail
 
-JOB_ID: Final = "job_id"
 IS_OUTLIER: Final = "is_outlier"
 OUTLIER_SCORE: Final = "outlier_score"
 
@@ -66,7 +68,7 @@ def fields_of(flags: Sequence[tuple[Flag, Score]]) -> dict[str, AnswerField]:
 
 @final
 class PredictionLog:
-    """Adds to an answer what its record is found by, and how unusual its input is.
+    """Adds to an answer how unusual its input is, and refuses what could not be recorded.
 
     Args:
         inner: answers.
@@ -100,7 +102,7 @@ class PredictionLog:
         return f"prediction_log: {{outlier: {outlier!r}}}"
 
     async def __call__(self, request: InferenceRequest, /) -> InferenceResponse:
-        """Answer as the inner predictor does, with the fields that are added.
+        """Answer as the inner predictor does, with flag and score.
 
         Raises:
             LogUnavailable: nothing may go unrecorded, and there is no room for records.
@@ -108,23 +110,19 @@ class PredictionLog:
         started_s, has_room = self._now_s(), self._has_room
         if has_room and is_among(self._percent, request.seed, self._place) and not has_room():
             raise LogUnavailable(self._place)
-        name, more = "prediction_log", NO_TRAIL
-        fields: dict[str, AnswerField] = {JOB_ID: request.request_id}
         if self._outlier is None:
             response = await self._inner(request)
-        else:
-            response, scored = await self._both(request, self._outlier, started_s)
-            name = hop_of(scored.flags)
-            fields.update(fields_of(scored.flags))
-            more = scored.trail
+            return response.behind(Hop("prediction_log", started_s, self._now_s() - started_s))
+        response, scored = await self._both(request, self._outlier, started_s)
+        hop = Hop(hop_of(scored.flags), started_s, self._now_s() - started_s)
         return InferenceResponse(
             response.kind,
             response.outputs,
             response.model,
             response.version,
-            (Hop(name, started_s, self._now_s() - started_s), *response.trail, *more),
+            (hop, *response.trail, *scored.trail),
             response.arms,
-            {**response.fields, **fields} if response.fields else fields,
+            {**response.fields, **fields_of(scored.flags)},
         )
 
     async def _both(
