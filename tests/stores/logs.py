@@ -25,6 +25,11 @@ def logged(record_id: str, **fields: Any) -> PredictionRecord:  # noqa: ANN401
     return PredictionRecord(1, record_id, **told)
 
 
+def packed(text: str) -> bytes:
+    """Return a text as MessagePack: what a frame may hold, and yet no record."""
+    return encode_fields(text)
+
+
 def write_segment(
     folder: Path, name: str, *records: PredictionRecord | bytes, tail: bytes = END
 ) -> Path:
@@ -46,7 +51,7 @@ def some_log(folder: Path, seed: int) -> list[str]:
             for one in ids[number::3]
         ]
         write_segment(folder, str(number), *records, tail=rng.choice([END, b""]))
-    write_segment(folder, "3", logged(f"{seed}-x"), tail=framed(b"torn")[:-1])
+    write_segment(folder, "3", logged(f"{seed}-x"), tail=framed(packed("torn"))[:-1])
     return [*ids, f"{seed}-x"]
 
 

@@ -75,7 +75,7 @@ def test_files_by_route_and_day(tmp_path: Path) -> None:
     assert done.files == len(files) == 4
     assert is_clean(tmp_path)
     assert compact(tmp_path)[0] == Compacted()
-    assert warnings == ["3.segment: its last 11 bytes are torn; the segment is kept in damaged/"]
+    assert warnings == ["3.segment: its last 15 bytes are torn; the segment is kept in damaged/"]
     assert [one.name for one in (tmp_path / "damaged").iterdir()] == ["3.segment"]
 
 
@@ -308,7 +308,7 @@ def test_the_segment_of_a_later_version_is_left_for_it(tmp_path: Path) -> None:
 
 def test_the_segment_of_another_format_is_left_for_it(tmp_path: Path) -> None:
     path = write_segment(tmp_path, "0", logged("its"))
-    path.write_bytes(path.read_bytes().replace(b"penstock-log 1", b"penstock-log 2"))
+    path.write_bytes(path.read_bytes().replace(b"penstock-log 2", b"penstock-log 3"))
     warnings: list[str] = []
     assert compact(tmp_path, warnings)[0] == Compacted()
     assert segments_in(tmp_path / "segments") == [path]

@@ -11,6 +11,7 @@ import pytest
 from penstock.stores.log_folder import drop_old_segments, key_of
 from penstock.stores.segment import END, HEAD, framed
 from penstock.stores.segment_writer import SegmentWriter, segments_in
+from tests.stores.logs import packed
 from tests.supervisor.disk import a_full_disk
 
 DAY_S = 86400.0
@@ -68,7 +69,7 @@ def test_segments_that_are_too_old_are_dropped(tmp_path: Path) -> None:
         path.write_bytes(HEAD + END)
         os.utime(path, (NOW_S - days * DAY_S,) * 2)
     writer = SegmentWriter(tmp_path)
-    writer.append(framed(b"one"), 0.0)
+    writer.append(framed(packed("one")), 0.0)
     (open_one,) = (path for path in segments_in(tmp_path) if path.stem.startswith("1970"))
     os.utime(open_one, (0.0, 0.0))
     (tmp_path / "gone.segment").symlink_to(tmp_path / "nowhere")

@@ -77,7 +77,7 @@ def test_what_killed_processes_left_is_told_first(tmp_path: Path) -> None:
     told = Told(tmp_path)
     told.stop()
     (sentence,) = told.sentences
-    assert "0 records are whole, the last 8 bytes were torn" in sentence
+    assert "0 records are whole, the last 11 bytes were torn" in sentence
 
 
 def test_a_disk_that_refuses_is_tried_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from penstock.stores.prediction_record import PredictionRecord, encode_fields
 from penstock.stores.read_log import Follower, as_json, newest, records_of
 from penstock.stores.segment import END, FRAME, HEAD, MAX_PAYLOAD_BYTES, framed
 from penstock.stores.segment_writer import SegmentWriter
+from tests.stores.logs import packed
 
 
 def a_segment(folder: Path, name: str, *times: int, tail: bytes = END) -> Path:
@@ -36,7 +37,8 @@ def test_the_newest(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
-    path = a_segment(tmp_path, "1", 1, 2, tail=framed(b"nonsense") + framed(b"\x91\x09") + END)
+    unreadable = framed(packed("nonsense") + b"\x91\x09", 2)
+    path = a_segment(tmp_path, "1", 1, 2, tail=unreadable + END)
     path.write_bytes(path.read_bytes().replace(b"\x011", b"\x012", 1))
     (tmp_path / "segments" / "2.segment").write_text("another file")
     told, warnings = times(tmp_path, 9)
@@ -119,7 +121,7 @@ def test_damage_is_told_and_passed_over(tmp_path: Path) -> None:
     follower = Follower(tmp_path, warnings.append)
     damaged = bytearray(frame(2))
     damaged[-1] ^= 1
-    a_segment(tmp_path, "1", 1, tail=bytes(damaged) + frame(3) + framed(b"nonsense"))
+    a_segment(tmp_path, "1", 1, tail=bytes(damaged) + frame(3) + framed(packed("nonsense")))
     a_segment(tmp_path, "2", tail=FRAME.pack(MAX_PAYLOAD_BYTES + 1, 0) + b"x" * 99)
     (tmp_path / "segments" / "3.segment").symlink_to(tmp_path / "nowhere")
     assert more(follower) == [1, 3]

@@ -7,7 +7,7 @@ import pytest
 from penstock.stores import read_segment
 from penstock.stores.read_segment import Found, chunks_of, is_later
 from penstock.stores.segment import framed
-from tests.stores.logs import logged, write_segment
+from tests.stores.logs import logged, packed, write_segment
 
 
 def read(path: Path) -> tuple[list[list[str]], Found]:
@@ -31,8 +31,8 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     path = write_segment(tmp_path, "0", logged("a"), b"x", b"\x92\x63\xa1a", tail=framed(b"y")[:-1])
     chunks, found = read(path)
     assert chunks == [["a"]]
-    assert (found.unreadable, found.later, found.torn_bytes) == (1, 1, 8)
-    assert found.told(2) == "4 records cannot be read, its last 8 bytes are torn"
+    assert (found.unreadable, found.later, found.torn_bytes) == (1, 1, 11)
+    assert found.told(2) == "4 records cannot be read, its last 11 bytes are torn"
     assert not found.is_of_later_version
 
 
@@ -54,5 +54,5 @@ def test_no_segment_and_none_at_all(tmp_path: Path) -> None:
 
 def test_a_segment_of_another_format_is_a_later_versions(tmp_path: Path) -> None:
     path = tmp_path / "x.segment"
-    path.write_bytes(b"penstock-log 2\r\n" + framed(b"what that has"))
+    path.write_bytes(b"penstock-log 3\r\n" + framed(packed("what that has")))
     assert read(path)[1].is_of_later_version

@@ -7,8 +7,9 @@ from pathlib import Path
 from penstock.stores.recovery import recovered
 from penstock.stores.segment import END, HEAD, SegmentReader, framed
 from penstock.stores.segment_writer import SegmentWriter
+from tests.stores.logs import packed
 
-BODY = framed(b"one") + framed(b"two")
+BODY = framed(packed("one")) + framed(packed("two"))
 
 
 def told(folder: Path) -> list[str]:
@@ -31,16 +32,16 @@ def test_a_segment_that_was_not_closed_is_closed(tmp_path: Path) -> None:
         "the segment a.segment of the prediction log was not closed by its process: "
         "2 records are whole"
     ]
-    assert whole(path) == ([b"one", b"two"], True, 0)
+    assert whole(path) == ([packed("one"), packed("two")], True, 0)
     assert told(tmp_path) == []
 
 
 def test_a_torn_last_record_is_cut_off_and_told(tmp_path: Path) -> None:
     path = tmp_path / "a.segment"
-    path.write_bytes(HEAD + BODY + framed(b"three")[:-2])
+    path.write_bytes(HEAD + BODY + framed(packed("three"))[:-2])
     (sentence,) = told(tmp_path)
-    assert sentence.endswith("2 records are whole, the last 11 bytes were torn and are skipped")
-    assert whole(path) == ([b"one", b"two"], True, 0)
+    assert sentence.endswith("2 records are whole, the last 15 bytes were torn and are skipped")
+    assert whole(path) == ([packed("one"), packed("two")], True, 0)
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:

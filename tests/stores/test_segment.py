@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
 
 from penstock.stores.segment import (
     END,
+    FRAME,
     HEAD,
     MAX_PAYLOAD_BYTES,
     NoSegment,
     OtherVersion,
     SegmentReader,
     framed,
+    records_between,
 )
+from tests.stores.logs import packed
 
-PAYLOADS = [b"one", b"two and more", b"x" * 300]
+PAYLOADS = [packed("one"), packed("two and more"), packed("x" * 300)]
 WHOLE = HEAD + b"".join(map(framed, PAYLOADS)) + END
 
 
@@ -60,8 +64,47 @@ def test_a_frame_that_was_damaged_costs_no_other(path: Path) -> None:
     assert (payloads, reader.damaged, reader.closed) == (PAYLOADS[:2], 1, True)
 
 
+def test_a_frame_of_several_records_is_there_or_not(path: Path) -> None:
+    several = framed(b"".join(PAYLOADS), len(PAYLOADS))
+    payloads, reader = read(path, HEAD + several + framed(packed("one")))
+    assert payloads == [*PAYLOADS, packed("one")]
+    assert (reader.records, reader.damaged) == (4, 0)
+    damaged = several.replace(b"two", b"tow")
+    payloads, reader = read(path, HEAD + damaged + framed(packed("one")))
+    assert (payloads, reader.damaged) == ([packed("one")], 3)
+    payloads, reader = read(path, HEAD + several[:-1])
+    assert (payloads, reader.damaged, reader.torn_bytes) == ([], 0, len(several) - 1)
+
+
+@pytest.mark.parametrize(
+    ("payload", "records"),
+    [(b"x", 1), (b"\xdc\x00\x02\x01", 2), (b"\x93\x01\x02\x03\x04", 1), (b"\xdc\x00\x00!", 1)],
+)
+def test_a_frame_that_is_no_list_of_records_is_damaged(
+    path: Path, payload: bytes, records: int
+) -> None:
+    frame = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    payloads, reader = read(path, HEAD + frame + END)
+    assert (payloads, reader.damaged, reader.closed) == ([], records, True)
+
+
+def test_records_are_counted_by_heads_alone(path: Path) -> None:
+    frames = [framed(packed("x") * count, count) for count in (1, 300, 2)]
+    path.write_bytes(HEAD + b"".join(frames) + END)
+    first, second = len(HEAD) + len(frames[0]), len(HEAD) + len(frames[0]) + len(frames[1])
+    with path.open("rb") as file:
+        assert records_between(file, 0) == (303, second + len(frames[2]))
+        assert records_between(file, first, second) == (300, second)
+        assert records_between(file, first, second - 1) == (0, first)
+
+
+def test_a_frame_has_a_bound() -> None:
+    with pytest.raises(ValueError, match="a frame of 16,777,219 bytes"):
+        framed(bytes(MAX_PAYLOAD_BYTES))
+
+
 def test_a_last_frame_that_does_not_add_up_is_torn(path: Path) -> None:
-    torn = framed(b"last")[:-1] + b"!"
+    torn = framed(packed("last"))[:-1] + b"!"
     payloads, reader = read(path, WHOLE[: -len(END)] + torn)
     assert payloads == PAYLOADS
     assert (reader.damaged, reader.torn_bytes) == (0, len(torn))
@@ -69,14 +112,14 @@ def test_a_last_frame_that_does_not_add_up_is_torn(path: Path) -> None:
 
 def test_a_length_beyond_all_bounds_is_none(path: Path) -> None:
     absurd = (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "little") + bytes(64)
-    payloads, reader = read(path, HEAD + framed(b"one") + absurd)
-    assert (payloads, reader.torn_bytes) == ([b"one"], len(absurd))
+    payloads, reader = read(path, HEAD + framed(packed("one")) + absurd)
+    assert (payloads, reader.torn_bytes) == ([packed("one")], len(absurd))
 
 
 def test_what_stands_behind_the_end_is_no_frame(path: Path) -> None:
-    payloads, reader = read(path, WHOLE + framed(b"more"))
+    payloads, reader = read(path, WHOLE + framed(packed("more")))
     assert (payloads, reader.closed) == (PAYLOADS, True)
-    assert reader.torn_bytes == len(framed(b"more"))
+    assert reader.torn_bytes == len(framed(packed("more")))
 
 
 @pytest.mark.parametrize("zeros", [1, 8, 9, 4096])
@@ -93,7 +136,9 @@ def test_another_file(path: Path, content: bytes) -> None:
     assert type(caught.value) is NoSegment
 
 
-@pytest.mark.parametrize("head", [b"penstock-log 2\r\n", b"penstock-log 10\r\n"])
+@pytest.mark.parametrize(
+    "head", [b"penstock-log 1\r\n", b"penstock-log 3\r\n", b"penstock-log 20\r\n"]
+)
 def test_another_version(path: Path, head: bytes) -> None:
     with pytest.raises(OtherVersion, match="of a later version"):
-        read(path, head + framed(b"one"))
+        read(path, head + framed(packed("one")))

@@ -12,6 +12,7 @@ from penstock.stores.log_thread import MAX_SEGMENT_S, Pace
 from penstock.stores.segment import HEAD, MAX_PAYLOAD_BYTES, SegmentReader
 from penstock.stores.segment_sink import SegmentSink
 from penstock.stores.segment_writer import segments_in
+from tests.stores.logs import packed
 from tests.support import ManualClock
 
 
@@ -33,10 +34,10 @@ class Sink:
 def test_what_is_appended_is_read(tmp_path: Path) -> None:
     it = Sink(tmp_path)
     assert list(it.sink.begin()) == []
-    it.append(b"one", b"two")
-    it.append(b"three")
+    it.append(packed("one"), packed("two"))
+    it.append(packed("three"))
     it.sink.close()
-    assert it.payloads() == [[b"one", b"two", b"three"]]
+    assert it.payloads() == [[packed("one"), packed("two"), packed("three")]]
 
 
 def test_what_killed_processes_left_is_told(tmp_path: Path) -> None:
@@ -49,22 +50,22 @@ def test_what_killed_processes_left_is_told(tmp_path: Path) -> None:
 
 def test_a_segment_that_is_old_is_closed_and_another_begun(tmp_path: Path) -> None:
     it = Sink(tmp_path)
-    it.append(b"one")
+    it.append(packed("one"))
     it.clock.advance(MAX_SEGMENT_S - 1)
-    it.append(b"two")
+    it.append(packed("two"))
     it.clock.advance(1)
-    it.append(b"three")
+    it.append(packed("three"))
     it.sink.close()
-    assert sorted(it.payloads()) == [[b"one", b"two"], [b"three"]]
+    assert sorted(it.payloads()) == [[packed("one"), packed("two")], [packed("three")]]
 
 
 def test_at_rest_a_segment_is_closed(tmp_path: Path) -> None:
     it = Sink(tmp_path)
-    it.append(b"one")
+    it.append(packed("one"))
     it.sink.rest()
-    it.append(b"two")
+    it.append(packed("two"))
     it.sink.close()
-    assert sorted(it.payloads()) == [[b"one"], [b"two"]]
+    assert sorted(it.payloads()) == [[packed("one")], [packed("two")]]
 
 
 def test_old_segments_are_looked_for_when_one_is_begun_and_not_each_time(tmp_path: Path) -> None:
@@ -74,11 +75,11 @@ def test_old_segments_are_looked_for_when_one_is_begun_and_not_each_time(tmp_pat
     for path in old:
         path.write_bytes(HEAD)
     os.utime(old[0], (0.0, 0.0))
-    it.append(b"one")
+    it.append(packed("one"))
     assert [path.exists() for path in old] == [False, True]
     os.utime(old[1], (0.0, 0.0))
     it.sink.rest()
-    it.append(b"two")
+    it.append(packed("two"))
     it.sink.close()
     assert old[1].exists()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 
 from penstock.stores.log_folder import SEGMENTS
 from penstock.stores.prediction_record import PredictionRecord, UnreadableRecord, decode_record
-from penstock.stores.segment import END, FRAME, HEAD, MAX_PAYLOAD_BYTES, NoSegment, SegmentReader
+from penstock.stores.segment import END, HEAD, Frame, NoSegment, SegmentReader, frames_from
 from penstock.stores.segment_writer import segments_in
 
 Keep: TypeAlias = Callable[[PredictionRecord], bool]
@@ -122,34 +121,23 @@ class Follower:
                 pass
 
     def _added(self, name: str, file: BinaryIO) -> Iterator[PredictionRecord]:
-        for payload in self._frames(name, file):
-            try:
-                yield decode_record(payload)
-            except UnreadableRecord:
-                self._warn(f"{name}: a record cannot be read")
+        for frame in self._frames(name, file):
+            for payload in frame.records:
+                try:
+                    yield decode_record(payload)
+                except UnreadableRecord:
+                    self._warn(f"{name}: a record cannot be read")
 
-    def _frames(self, name: str, file: BinaryIO) -> Iterator[bytes]:
+    def _frames(self, name: str, file: BinaryIO) -> Iterator[Frame]:
         """Yield whole frames from where the last ones ended; what is torn may yet become whole."""
         file.seek(self.ends.get(name, len(HEAD)))
-        damaged = 0
-        while len(head := file.read(FRAME.size)) == FRAME.size:
-            if head == END:
+        for frame in frames_from(file):
+            if frame.closes:
                 self._closed.add(name)
-                break
-            length, check = FRAME.unpack(head)
-            if not 0 < length <= MAX_PAYLOAD_BYTES:
-                break
-            payload = file.read(length)
-            if len(payload) < length:
-                break
-            if zlib.crc32(payload) != check:
-                damaged += 1
-                continue
-            if damaged:
-                self._warn(f"{name}: {damaged} records cannot be read")
-                damaged = 0
-            self.ends[name] = file.tell()
-            yield payload
+            if frame.damaged:
+                self._warn(f"{name}: {frame.damaged} records cannot be read")
+            self.ends[name] = frame.end
+            yield frame
 
 
 def as_json(record: PredictionRecord) -> bytes:

@@ -1,12 +1,13 @@
 """A segment: a file of frames that is only ever added to. Reading one, whole or torn.
 
     head     16 bytes: what it is, and the version of this format
-    frame    4 bytes length, 4 bytes CRC-32 of the payload, the payload
+    frame    4 bytes length, 4 bytes CRC-32 of the payload, the payload: a MessagePack list of
+             records, as its header (an array of 16 bits, 3 bytes) and these one behind the other
     end      length 0 and a mark: the segment was closed, nothing follows
 
 What a killed process leaves behind ends without an end, perhaps within a frame; everything before
 that frame is whole. A frame whose sum is wrong although others follow was damaged on the disk: it
-is passed over and counted.
+is passed over, and its records are counted.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, final
 
+import msgspec
+from msgspec import Struct
+
 SUFFIX: Final = ".segment"
-HEAD: Final = b"penstock-log 1\r\n"
+HEAD: Final = b"penstock-log 2\r\n"
 ANY_HEAD: Final = re.compile(rb"penstock-log [0-9]")
 """How the head of every version begins."""
 
@@ -29,9 +33,16 @@ END: Final = FRAME.pack(0, zlib.crc32(b"end"))
 """What closes a segment."""
 
 MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
-"""The largest record; a length beyond is no length."""
+"""The largest frame; a length beyond is no length."""
 
+MAX_FRAME_RECORDS: Final = 0xFFFF
+"""Records of one frame."""
+
+_LIST: Final = struct.Struct(">BH")
+_LIST_TYPE: Final = 0xDC
 _AT_ONCE: Final = 1 << 20
+
+_records = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class NoSegment(Exception):
@@ -45,22 +56,119 @@ class OtherVersion(NoSegment):
     """A segment of a version that is not known here: it is left for that version."""
 
 
-def framed(payload: bytes) -> bytes:
-    """Return a payload as a frame."""
+def framed(records: bytes | bytearray, count: int = 1) -> bytes:
+    """Return records as a frame.
+
+    Args:
+        records: each encoded in MessagePack, one behind the other.
+        count: how many they are, at most `MAX_FRAME_RECORDS`.
+
+    Raises:
+        ValueError: they are larger than a frame may be.
+    """
+    payload = _LIST.pack(_LIST_TYPE, count) + records
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a frame of {len(payload):,} bytes")
     return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+class Frame(Struct, frozen=True):
+    """A frame that is whole, or the end.
+
+    Attributes:
+        records: each as it was encoded; none of the end.
+        end: the offset behind it.
+        damaged: how many records stand in damaged frames right before it.
+        closes: it is the segment's end.
+    """
+
+    records: Sequence[bytes]
+    end: int
+    damaged: int = 0
+    closes: bool = False
+
+
+def frames_from(file: BinaryIO) -> Iterator[Frame]:
+    """Yield the frames from where a file stands, up to what is torn, or was never written."""
+    damaged = 0
+    while (length := _length(head := file.read(FRAME.size))) is not None:
+        if not length:
+            yield Frame((), file.tell(), damaged, closes=True)
+            return
+        payload = file.read(length)
+        if len(payload) < length:
+            return
+        records = _records_of(payload, FRAME.unpack(head)[1])
+        if records is None:
+            damaged += _count(payload)
+        else:
+            yield Frame(records, file.tell(), damaged)
+            damaged = 0
+
+
+def records_between(file: BinaryIO, start: int, stop: int | None = None) -> tuple[int, int]:
+    """Return how many records are whole by their frames' lengths, and where the last frame ends.
+
+    Only heads are looked at: quick, and what is damaged counts.
+
+    Args:
+        file: of the segment.
+        start: where a frame begins; 0 for the first one.
+        stop: what begins here or behind is not counted; the file's end unless given.
+    """
+    size = os.fstat(file.fileno()).st_size
+    stop = size if stop is None else min(stop, size)
+    count, at = 0, max(start, len(HEAD))
+    file.seek(at)
+    while length := _length(file.read(FRAME.size)):
+        behind = at + FRAME.size + length
+        if behind > stop:
+            break
+        count += _count(file.read(min(_LIST.size, length)))
+        at = behind
+        file.seek(at)
+    return count, at
+
+
+def _length(head: bytes) -> int | None:
+    """Return the length that a frame's head says; 0 of the end, None of what is no head."""
+    if len(head) < FRAME.size:
+        return None
+    if head == END:
+        return 0
+    length: int = FRAME.unpack(head)[0]
+    return length if 0 < length <= MAX_PAYLOAD_BYTES else None  # a crash leaves zeros of a block
+
+
+def _records_of(payload: bytes, check: int) -> Sequence[bytes] | None:
+    """Return the records of a frame; None where it is damaged."""
+    if zlib.crc32(payload) != check:
+        return None
+    try:
+        return [bytes(record) for record in _records(payload)]
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _count(payload: bytes) -> int:
+    """Return how many records a payload says that it has; one where it says nothing."""
+    if len(payload) < _LIST.size or payload[0] != _LIST_TYPE:
+        return 1
+    count: int = _LIST.unpack_from(payload)[1]
+    return max(1, count)
 
 
 @final
 class SegmentReader:
-    """Reads the payloads of a segment, in their order; it may be written to meanwhile.
+    """Reads the records of a segment, in their order; it may be written to meanwhile.
 
     Args:
         path: of the file.
 
     Attributes:
         whole_bytes: how far it is whole, as far as it has been read.
-        records: how many payloads were whole.
-        damaged: how many frames were passed over.
+        records: how many records were whole.
+        damaged: how many were passed over, as their frames are damaged.
         closed: its end has been read.
         torn_bytes: what stands behind the last whole frame and is none, once it has been read.
     """
@@ -72,10 +180,9 @@ class SegmentReader:
         self.damaged = 0
         self.closed = False
         self.torn_bytes = 0
-        self._doubtful = 0
 
     def payloads(self) -> Iterator[bytes]:
-        """Yield the payloads.
+        """Yield the records as they were encoded.
 
         Raises:
             OtherVersion: another version of Penstock has written it.
@@ -83,35 +190,28 @@ class SegmentReader:
             OSError: it cannot be read.
         """
         with self.path.open("rb", buffering=_AT_ONCE) as file:
-            head = file.read(len(HEAD))
-            if head != HEAD[: len(head)]:
-                raise OtherVersion(self.path) if ANY_HEAD.match(head) else NoSegment(self.path)
-            if len(head) == len(HEAD):
+            if is_begun(file, self.path):
                 self.whole_bytes = len(HEAD)
-                yield from self._frames(file)
+                for frame in frames_from(file):
+                    yield from self._read(frame)
             self.torn_bytes = max(0, os.fstat(file.fileno()).st_size - self.whole_bytes)
 
-    def _frames(self, file: BinaryIO) -> Iterator[bytes]:
-        while len(head := file.read(FRAME.size)) == FRAME.size:
-            if head == END:
-                self.closed = True
-                self._is_whole_to(file.tell())
-                return
-            length, check = FRAME.unpack(head)
-            if not 0 < length <= MAX_PAYLOAD_BYTES:  # zeros are what a crash leaves of a block
-                return
-            payload = file.read(length)
-            if len(payload) < length:
-                return
-            if zlib.crc32(payload) == check:
-                self._is_whole_to(file.tell())
-                self.records += 1
-                yield payload
-            else:
-                self._doubtful += 1
+    def _read(self, frame: Frame) -> Sequence[bytes]:
+        self.whole_bytes = frame.end
+        self.damaged += frame.damaged
+        self.closed = frame.closes
+        self.records += len(frame.records)
+        return frame.records
 
-    def _is_whole_to(self, offset: int) -> None:
-        """Take what was doubtful before this as damaged: it is not torn, as something follows."""
-        self.whole_bytes = offset
-        self.damaged += self._doubtful
-        self._doubtful = 0
+
+def is_begun(file: BinaryIO, path: Path) -> bool:
+    """Read the head of a segment; tell whether it is there to its end.
+
+    Raises:
+        OtherVersion: another version of Penstock has written it.
+        NoSegment: the file begins with something else.
+    """
+    head = file.read(len(HEAD))
+    if head != HEAD[: len(head)]:
+        raise OtherVersion(path) if ANY_HEAD.match(head) else NoSegment(path)
+    return len(head) == len(HEAD)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, final
 
 from penstock.core.folders import make_private
-from penstock.stores.segment import END, FRAME, HEAD, SUFFIX
+from penstock.stores.segment import END, HEAD, SUFFIX, records_between
 
 MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """A segment that is larger is closed, and another one begun."""
@@ -34,7 +34,7 @@ class SegmentWriter:
             it; it raises nothing.
 
     Attributes:
-        gone: how many frames have been added that are nowhere any more: somebody deleted the
+        gone: how many records have been added that are nowhere any more: somebody deleted the
             segment while it was written to.
     """
 
@@ -118,13 +118,18 @@ class SegmentWriter:
             return
         try:
             if not os.fstat(self._file).st_nlink:
-                self.gone += _frames_in(self._file)
+                self.gone += self._records()
             _write_all(self._file, END)
             os.fsync(self._file)
         except OSError:
             pass  # it reads as that of a killed process, and is whole all the same
         finally:
             self._leave()
+
+    def _records(self) -> int:
+        """Return how many records were added to the segment."""
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            return records_between(file, 0)[0]
 
     def _leave(self) -> None:
         file, self._file = self._file, -1
@@ -135,15 +140,6 @@ def _write_all(file: int, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(file, left) :]
-
-
-def _frames_in(file: int) -> int:
-    """Return how many frames were added to a segment that has no end."""
-    frames, offset = 0, len(HEAD)
-    while len(head := os.pread(file, FRAME.size, offset)) == FRAME.size:
-        offset += FRAME.size + FRAME.unpack(head)[0]
-        frames += 1
-    return frames
 
 
 def segments_in(folder: Path) -> list[Path]:

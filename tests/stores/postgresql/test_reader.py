@@ -74,7 +74,7 @@ def test_a_segment_is_followed_while_it_is_written(tmp_path: Path) -> None:
 def test_batches_have_a_bound_and_go_over_segments(tmp_path: Path) -> None:
     for number in range(3):
         written(tmp_path, [2 * number, 2 * number + 1], wall_s=WALL_S + number)
-    size = len(a_frame(0)) - 8
+    size = len(a_frame(0)) - 11
     reads = Reads(tmp_path, max_bytes=3 * size)
     batches = []
     while not (batch := reads.next()).is_empty:

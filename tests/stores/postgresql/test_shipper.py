@@ -17,6 +17,7 @@ from penstock.stores.postgresql.status import STATUS, ShipStatus, read_status
 from penstock.stores.prediction_record import SCHEMA
 from penstock.stores.segment import END, framed
 from penstock.stores.segment_writer import segments_in
+from tests.stores.logs import packed
 from tests.stores.postgresql.shipped import WALL_S, FakeDatabase, a_frame, a_writer, written
 from tests.support import ManualClock
 
@@ -266,7 +267,7 @@ def test_long_work_is_told_of_meanwhile(tmp_path: Path) -> None:
 def test_records_that_cannot_be_read_are_counted_and_said(tmp_path: Path) -> None:
     ships = Ships(tmp_path)
     writer = a_writer(tmp_path)
-    writer.append(a_frame(0) + framed(b"no record") + a_frame(1, schema=SCHEMA + 1), WALL_S)
+    writer.append(a_frame(0) + framed(packed("no record")) + a_frame(1, schema=SCHEMA + 1), WALL_S)
     writer.append(a_frame(2), WALL_S)
     writer.close()
     ships.shipper.ship_all()
@@ -304,7 +305,7 @@ def test_one_with_what_is_no_json_is_stored_without_it(tmp_path: Path) -> None:
     ships = Ships(tmp_path)
     writer = a_writer(tmp_path)
     ext = b"\xd4\x01x"  # MessagePack's extension type: no JSON
-    given = a_frame(0, input="i")[8:].replace(b"\xa1i", ext)
+    given = a_frame(0, input="i")[11:].replace(b"\xa1i", ext)
     writer.append(framed(given) + a_frame(1), WALL_S)
     writer.close()
     ships.shipper.ship_all()

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from penstock.stores.log_folder import DAY_S
 from penstock.stores.postgresql.outbox import Bounds, Outbox, Waiting
-from penstock.stores.postgresql.tail import Stretch, frames_between, stretch_of
+from penstock.stores.postgresql.tail import Stretch, counted, stretch_of
 from penstock.stores.segment import HEAD, NoSegment
 from penstock.stores.segment_writer import owned
 
@@ -26,7 +26,7 @@ class Batch(Struct, frozen=True):
     Attributes:
         payloads: of the records, in the order of their segments.
         positions: how far each segment's records have been shipped then, by its name.
-        frames: how many of each segment those are.
+        records: how many of each segment those are.
         finished: segments of which nothing is left then.
         damaged: records that are passed over, as they are damaged.
         torn_bytes: what stands at the ends of finished segments and is no record.
@@ -34,7 +34,7 @@ class Batch(Struct, frozen=True):
 
     payloads: tuple[bytes, ...] = ()
     positions: Mapping[str, int] = {}
-    frames: Mapping[str, int] = {}
+    records: Mapping[str, int] = {}
     finished: tuple[Path, ...] = ()
     damaged: int = 0
     torn_bytes: int = 0
@@ -124,7 +124,7 @@ class OutboxReader:
         """Return what is to be shipped next; empty where there is nothing now."""
         payloads: list[bytes] = []
         positions: dict[str, int] = {}
-        frames: dict[str, int] = {}
+        records: dict[str, int] = {}
         finished: list[Path] = []
         damaged = torn_bytes = 0
         left = self._max_bytes
@@ -136,7 +136,7 @@ class OutboxReader:
             if stretch.payloads:
                 payloads += stretch.payloads
                 positions[one.path.name] = stretch.end
-                frames[one.path.name] = len(stretch.payloads) + stretch.damaged
+                records[one.path.name] = len(stretch.payloads) + stretch.damaged
                 left -= sum(map(len, stretch.payloads))
             if part.finished:
                 finished.append(one.path)
@@ -144,7 +144,7 @@ class OutboxReader:
             torn_bytes += part.torn_bytes
             if left <= 0:
                 break
-        return Batch(tuple(payloads), positions, frames, tuple(finished), damaged, torn_bytes)
+        return Batch(tuple(payloads), positions, records, tuple(finished), damaged, torn_bytes)
 
     def _part_of(self, segment: Waiting, max_bytes: int) -> _Part | None:
         path = segment.path
@@ -164,7 +164,7 @@ class OutboxReader:
             return _Part(stretch, finished=True)
         if stretch.payloads:
             return _Part(stretch)
-        if start and path.stat().st_size != start and frames_between(path, 0, start)[1] != start:
+        if start and path.stat().st_size != start and counted(path, 0, start)[1] != start:
             # A write that failed was read before it was taken back, and something else stands
             # there now. What is shipped twice is recognized by its key.
             return self._read(path, 0, max_bytes)
@@ -184,10 +184,10 @@ class OutboxReader:
         """
         for name, position in batch.positions.items():
             self._positions[name] = position
-            counted = self._counted.pop(name, None)
-            if counted is not None and counted.at >= position:
-                left = max(0, counted.records - batch.frames[name])
-                self._counted[name] = replace(counted, records=left)
+            known = self._counted.pop(name, None)
+            if known is not None and known.at >= position:
+                left = max(0, known.records - batch.records[name])
+                self._counted[name] = replace(known, records=left)
         for path in batch.finished:
             path.unlink(missing_ok=True)
         return self._forget(path.name for path in batch.finished)
@@ -206,13 +206,13 @@ class OutboxReader:
     def _records(self, segment: Waiting) -> int:
         """Return how many records wait in a segment; only what has come since is counted anew."""
         name, stop = segment.path.name, segment.size_bytes
-        counted = self._counted.get(name)
-        if counted is None or counted.at > stop:  # a write that failed has been taken back
-            counted = _Counted(self._positions.get(name, 0))
-        if counted.stop != stop:
-            more, at = frames_between(segment.path, counted.at, stop)
-            counted = self._counted[name] = _Counted(at, stop, counted.records + more)
-        return counted.records
+        known = self._counted.get(name)
+        if known is None or known.at > stop:  # a write that failed has been taken back
+            known = _Counted(self._positions.get(name, 0))
+        if known.stop != stop:
+            more, at = counted(segment.path, known.at, stop)
+            known = self._counted[name] = _Counted(at, stop, known.records + more)
+        return known.records
 
     def bound(self, bounds: Bounds, wall_s: float) -> Dropped:
         """Drop the oldest segments that are closed, until the rest is within the bounds.

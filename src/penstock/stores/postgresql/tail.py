@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from msgspec import Struct
 
-from penstock.stores.segment import END, FRAME, HEAD, MAX_PAYLOAD_BYTES, NoSegment
+from penstock.stores.segment import HEAD, Frame, frames_from, is_begun, records_between
 
 _AT_ONCE: Final = 1 << 18
 
@@ -19,9 +16,9 @@ class Stretch(Struct, frozen=True):
     """Whole frames of a segment, one behind the other.
 
     Attributes:
-        payloads: theirs.
+        payloads: the records in them, as they were encoded.
         end: where the next stretch begins.
-        damaged: frames whose sum is wrong although others follow; they are passed over.
+        damaged: records in damaged frames before them; they are passed over.
         closed: the segment's end has been read: nothing follows any more.
     """
 
@@ -44,50 +41,29 @@ def stretch_of(path: Path, start: int, max_bytes: int) -> Stretch:
         OSError: it cannot be read.
     """
     with path.open("rb", buffering=_AT_ONCE) as file:
-        head = file.read(len(HEAD))
-        if head != HEAD[: len(head)]:
-            raise NoSegment(path)
-        if len(head) < len(HEAD):
+        if not is_begun(file, path):
             return Stretch((), 0)
         start = max(start, len(HEAD))
         file.seek(start)
-        return _read(file, start, max_bytes)
+        frames: list[Frame] = []
+        for frame in frames_from(file):
+            frames.append(frame)
+            if frame.end - start >= max_bytes:
+                break
+        return _joined(frames, start)
 
 
-def _read(file: BinaryIO, start: int, max_bytes: int) -> Stretch:
-    payloads: list[bytes] = []
-    at = end = start
-    damaged = doubtful = 0
-    for length, check in _heads(file):
-        if not length:
-            return Stretch(tuple(payloads), at + FRAME.size, damaged + doubtful, closed=True)
-        payload = file.read(length)
-        if len(payload) < length:
-            break
-        at += FRAME.size + length
-        if zlib.crc32(payload) != check:
-            doubtful += 1  # damaged if something whole follows; else the segment is torn here
-            continue
-        payloads.append(payload)
-        end, damaged, doubtful = at, damaged + doubtful, 0
-        if end - start >= max_bytes:
-            break
-    return Stretch(tuple(payloads), end, damaged)
+def _joined(frames: list[Frame], start: int) -> Stretch:
+    return Stretch(
+        tuple(record for frame in frames for record in frame.records),
+        frames[-1].end if frames else start,
+        sum(frame.damaged for frame in frames),
+        closed=bool(frames) and frames[-1].closes,
+    )
 
 
-def _heads(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Yield length and sum of each frame, 0 as the length of the end; whoever reads stops there."""
-    while len(head := file.read(FRAME.size)) == FRAME.size:
-        length, check = FRAME.unpack(head)
-        if length > MAX_PAYLOAD_BYTES or (not length and head != END):
-            return
-        yield length, check
-
-
-def frames_between(path: Path, start: int, stop: int) -> tuple[int, int]:
-    """Return how many frames are whole by their length, and where the last of them ends.
-
-    Only heads are looked at: quick, and a damaged one counts.
+def counted(path: Path, start: int, stop: int) -> tuple[int, int]:
+    """Return how many records stand between two offsets of a segment, and where the last ends.
 
     Args:
         path: of the segment.
@@ -97,14 +73,5 @@ def frames_between(path: Path, start: int, stop: int) -> tuple[int, int]:
     Raises:
         OSError: it cannot be read.
     """
-    count, at = 0, max(start, len(HEAD))
     with path.open("rb", buffering=_AT_ONCE) as file:
-        stop = min(stop, os.fstat(file.fileno()).st_size)
-        file.seek(at)
-        for length, _ in _heads(file):
-            behind = at + FRAME.size + length
-            if not length or behind > stop:
-                break
-            file.seek(length, os.SEEK_CUR)
-            count, at = count + 1, behind
-    return count, at
+        return records_between(file, start, stop)
