@@ -2,8 +2,9 @@
 
     python -m benchmarks.logged SINGLE_SPEC LOGGED_SPEC SCORED_SPEC FOLDER ROUNDS SPELLS
 
-As in `benchmarks.data_plane`, with the log's own thread in the CPU time: a spell ends when all its
-records have been written to their segment.
+As in `benchmarks.data_plane`, with the answer's JSON, to which a logged route adds its `job_id`,
+and with the log's own thread in the CPU time: a spell ends when all its records have been written
+to their segment.
 """
 
 import asyncio
@@ -21,16 +22,25 @@ from benchmarks.bench import RESULT_MARK
 from benchmarks.data_plane import (
     CONCURRENT,
     ROUTE,
+    ROW,
     SPELL_BATCHES,
+    TIMEOUT_S,
     US_PER_S,
     WARM_UP_SPELLS,
+    Answer,
     cpu_s,
-    edge,
     in_lane,
+    keep_nothing,
 )
-from penstock.core.clock import SystemClock
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.ids import IdSource, SeedSource
 from penstock.core.log import Log
+from penstock.core.record import Record, Role
+from penstock.core.values import NO_FIELDS, InferenceRequest
+from penstock.gateway.answers import encode
+from penstock.gateway.plain import JOB_ID
 from penstock.gateway.status import status_of
+from penstock.graph.node import Route
 from penstock.graph.open import open_graph, shared
 from penstock.spec.decode import decode
 from penstock.spec.read import read_spec
@@ -41,6 +51,27 @@ POLL_S: Final = 0.001
 
 Spell = Callable[[], Awaitable[float]]
 """Answers many batches; returns the CPU time of that, in seconds."""
+
+
+def edge(route: Route, clock: Clock) -> Answer:
+    """What the gateway does for a request of a route beside HTTP, up to the answer's text."""
+    new_id, new_seed, now_s = IdSource().new_id, SeedSource().new_seed, clock.now_s
+    predictor, recorder = route.node.predictor, route.recorder or keep_nothing
+    records = route.recorder is not None
+
+    async def answer() -> None:
+        started_s = now_s()
+        deadline_s = started_s + TIMEOUT_S
+        request_id, record_id = new_id(), new_id() if records else ""
+        request = InferenceRequest(
+            request_id, ROUTE, {"input": ROW}, deadline_s, new_seed(), record_id=record_id
+        )
+        response = await predictor(request)
+        encode(response, {JOB_ID: request_id} if route.is_logged else NO_FIELDS)
+        elapsed_s = now_s() - started_s
+        recorder(Record(Role.PRIMARY, ROUTE, request_id, request, response, elapsed_s))
+
+    return answer
 
 
 @asynccontextmanager
@@ -54,12 +85,7 @@ async def opened(path: Path, folder: Path) -> AsyncIterator[Spell]:
     spec, problems = decode(read_spec(path, {}))
     assert spec is not None, problems
     async with open_graph(spec, folder=path.parent, shares=shares) as graph:
-        route = graph.routes[ROUTE]
-        answers = in_lane(
-            edge(route.node.predictor, clock)
-            if route.recorder is None
-            else edge(route.node.predictor, clock, recorder=route.recorder)
-        )
+        answers = in_lane(edge(graph.routes[ROUTE], clock))
 
         async def written() -> None:
             predictions.flush()

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -98,14 +99,9 @@ def write(folder: Path, count: int, salt: str, *, ships: bool = False) -> None:
     """Writes records as a server does, 256 together; on request they wait for PostgreSQL too."""
     began = Outbox(folder).add if ships else lambda _: None
     writer = SegmentWriter(folder / "segments", began=began)
-    frames: list[bytes] = []
-    for payload in payloads(count, salt):
-        frames.append(framed(payload))
-        if len(frames) == FLUSH:
-            writer.append(b"".join(frames), START_S)
-            frames.clear()
-    if frames:
-        writer.append(b"".join(frames), START_S)
+    records = payloads(count, salt)
+    while batch := list(islice(records, FLUSH)):
+        writer.append(framed(b"".join(batch), len(batch)), START_S)
     writer.close()
 
 

@@ -24,7 +24,7 @@ async def recorded(folder: Path, *, ships: bool) -> list[str]:
 
     places = LogPlaces(str(folder), ships=ships)
     log = prediction_log_for(places, {}, clock, Log(clock, write=say, human=True))
-    log.take(a_record(), IRIS)
+    log.taker(IRIS)(a_record())
     await log.close()
     await settle()
     assert len(logged(folder)) == 1

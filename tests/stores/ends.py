@@ -12,6 +12,7 @@ from penstock.core.ids import IdSource
 from penstock.core.record import Record, Role
 from penstock.core.values import InferenceResponse
 from penstock.gateway.status import status_of
+from penstock.stores.batch import Batch
 from penstock.stores.make_record import Entry, RecordMaker
 from penstock.stores.policy import LogPolicy
 from penstock.stores.prediction_record import PredictionRecord, decode_record
@@ -38,6 +39,14 @@ def a_record(
 
 def an_entry(record: Record | None = None, policy: LogPolicy = IRIS) -> Entry:
     return Entry(record or a_record(), policy, 1_750_000_000.0, 100)
+
+
+def a_batch(*entries: Entry) -> Batch:
+    """Return entries as they are handed over."""
+    batch = Batch()
+    for entry in entries:
+        batch.add(entry)
+    return batch
 
 
 def a_maker(key: bytes = b"k" * 32) -> RecordMaker:

@@ -55,8 +55,8 @@ def pipe() -> Iterator[Pipe]:
 def test_a_record_is_a_line_of_json(pipe: Pipe) -> None:
     sink = LineSink(pipe.writes)
     assert list(sink.begin()) == []
-    line = sink.encoded(a_maker().payload_of(an_entry(a_record(7))))
-    sink.append(line + line)
+    record = a_maker().payload_of(an_entry(a_record(7)))
+    sink.append(sink.encoded(record + record, 2))
     sink.rest()
     sink.close()
     one, other = pipe.read().splitlines()

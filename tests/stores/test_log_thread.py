@@ -13,13 +13,15 @@ from msgspec import structs
 from penstock.core.clock import Clock
 from penstock.core.ids import IdSource
 from penstock.gateway.status import status_of
+from penstock.stores.batch import OVERHEAD_BYTES, Batch
 from penstock.stores.log_folder import SEGMENTS, key_of
 from penstock.stores.log_thread import LogThread, Pace
 from penstock.stores.make_record import RecordMaker
-from penstock.stores.segment import HEAD, framed
+from penstock.stores.segment import HEAD, SegmentReader, framed
 from penstock.stores.segment_sink import SegmentSink
 from penstock.stores.segment_writer import segments_in
-from tests.stores.ends import a_maker, a_record, an_entry, logged
+from tests.stores.ends import a_batch, a_maker, a_record, an_entry, logged
+from tests.stores.logs import packed
 from tests.support import ManualClock, a_request
 from tests.waiting import BOUND_S, until
 
@@ -49,22 +51,22 @@ class Told:
         assert self.thread.stop(BOUND_S)
 
 
-def entries(*numbers: int) -> list[object]:
-    return [an_entry(a_record(number)) for number in numbers]
-
-
 def ids(folder: Path) -> list[str]:
     return [record.request_id for record in logged(folder)]
 
 
 def test_batches_are_written_in_their_order(tmp_path: Path) -> None:
     told = Told(tmp_path)
-    told.thread.write([an_entry(a_record(n)) for n in range(100)])
-    told.thread.write([an_entry(a_record(100))])
+    told.thread.write(a_batch(*[an_entry(a_record(n)) for n in range(100)]))
+    told.thread.write(a_batch(an_entry(a_record(100))))
     told.stop()
     assert ids(tmp_path) == [f"r{n}" for n in range(101)]
     thread = told.thread
-    assert (thread.done, thread.done_bytes, thread.written) == (101, 10100, 101)
+    assert (thread.done, thread.done_bytes, thread.written) == (
+        101,
+        10100 + 2 * OVERHEAD_BYTES,
+        101,
+    )
     assert (thread.lost, thread.failures) == (0, 0)
     (path,) = segments_in(tmp_path / SEGMENTS)
     assert thread.bytes == path.stat().st_size - len(HEAD) - 8
@@ -84,8 +86,8 @@ def test_a_disk_that_refuses_is_tried_again(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.write_text("in the way")
     told = Told(folder)
-    told.thread.write([an_entry(a_record(1))])
-    told.thread.write([an_entry(a_record(2))])
+    told.thread.write(a_batch(an_entry(a_record(1))))
+    told.thread.write(a_batch(an_entry(a_record(2))))
     assert told.heard.wait(BOUND_S)
     assert "segments cannot be written; records wait" in told.sentences[-1]
     assert told.thread.done == 0
@@ -103,7 +105,7 @@ async def test_a_key_that_is_none_is_told_at_the_start_and_once(tmp_path: Path) 
     (tmp_path / "key").write_bytes(b"short")
     told = Told(tmp_path)
     assert told.heard.wait(BOUND_S)
-    told.thread.write([an_entry(a_record(1))])
+    told.thread.write(a_batch(an_entry(a_record(1))))
     await until(lambda: told.thread.failures > 2)
     (sentence,) = told.sentences
     assert f"{tmp_path / 'key'} has 5 bytes" in sentence
@@ -115,10 +117,10 @@ async def test_a_key_that_is_none_is_told_at_the_start_and_once(tmp_path: Path) 
 
 async def test_what_is_deleted_while_it_is_written_is_lost_and_told(tmp_path: Path) -> None:
     told = Told(tmp_path / "log", pace=Pace(segment_s=BOUND_S))
-    told.thread.write([an_entry(a_record(n)) for n in range(3)])
+    told.thread.write(a_batch(*[an_entry(a_record(n)) for n in range(3)]))
     await until(lambda: told.thread.written == 3)
     shutil.rmtree(tmp_path / "log")
-    told.thread.write([an_entry(a_record(3))])
+    told.thread.write(a_batch(an_entry(a_record(3))))
     told.stop()
     assert ids(tmp_path / "log") == ["r3"]
     assert (told.thread.written, told.thread.lost, told.thread.done) == (4, 3, 4)
@@ -130,7 +132,7 @@ async def test_what_is_deleted_while_it_is_written_is_lost_and_told(tmp_path: Pa
 
 async def test_also_when_nothing_is_written_any_more(tmp_path: Path) -> None:
     told = Told(tmp_path, pace=Pace(segment_s=BOUND_S))
-    told.thread.write([an_entry(), an_entry()])
+    told.thread.write(a_batch(an_entry(), an_entry()))
     await until(lambda: told.thread.written == 2)
     for path in segments_in(tmp_path / SEGMENTS):
         path.unlink()
@@ -142,11 +144,11 @@ def test_at_the_end_what_cannot_be_written_is_lost_and_counted(tmp_path: Path) -
     folder = tmp_path / "log"
     folder.write_text("in the way")
     told = Told(folder, pace=Pace(retry_s=BOUND_S))
-    told.thread.write([an_entry(a_record(n)) for n in range(3)])
-    told.thread.write([an_entry(a_record(n)) for n in range(2)])
+    told.thread.write(a_batch(*[an_entry(a_record(n)) for n in range(3)]))
+    told.thread.write(a_batch(*[an_entry(a_record(n)) for n in range(2)]))
     told.stop()
     assert (told.thread.done, told.thread.written, told.thread.lost) == (5, 0, 5)
-    assert told.thread.done_bytes == 500
+    assert told.thread.done_bytes == 500 + 2 * OVERHEAD_BYTES
 
 
 def test_a_record_that_cannot_be_made_costs_no_other(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_a_record_that_cannot_be_made_costs_no_other(tmp_path: Path) -> None:
     broken = structs.replace(a_record(1), request=a_request(fields=fields))  # type: ignore[arg-type]
     policy = structs.replace(an_entry().policy, groups=("field:x",))
     told = Told(tmp_path)
-    told.thread.write([an_entry(broken, policy), an_entry(a_record(2))])
+    told.thread.write(a_batch(an_entry(broken, policy), an_entry(a_record(2))))
     told.stop()
     assert ids(tmp_path) == ["r2"]
     assert (told.thread.written, told.thread.lost, told.thread.done) == (1, 1, 2)
@@ -166,7 +168,7 @@ def test_a_record_that_cannot_be_made_costs_no_other(tmp_path: Path) -> None:
 def test_a_record_that_is_too_large_is_none(tmp_path: Path) -> None:
     long = structs.replace(a_record(1), request_id="x" * (17 * 1024 * 1024))
     told = Told(tmp_path)
-    told.thread.write([an_entry(long)])
+    told.thread.write(a_batch(an_entry(long)))
     told.stop()
     assert told.thread.lost == 1
 
@@ -183,7 +185,7 @@ def spin(true: Callable[[], bool]) -> None:
 
 async def test_a_segment_is_closed_too_when_nothing_is_written_any_more(tmp_path: Path) -> None:
     told = Told(tmp_path, pace=Pace(segment_s=0.001))
-    told.thread.write([an_entry()])
+    told.thread.write(a_batch(an_entry()))
     await until(lambda: told.thread.done)
     (path,) = segments_in(tmp_path / SEGMENTS)
     size = path.stat().st_size
@@ -206,16 +208,19 @@ class Strange:
     name = "strange"
     gone = 0
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = 1 << 20) -> None:
+        self.most_bytes = most_bytes
         self.rested = threading.Event()
 
     def begin(self) -> Iterator[str]:
         raise OSError("no such thing")
 
-    def encoded(self, payload: bytes) -> bytes:
-        return payload
+    def encoded(self, records: bytes | bytearray, count: int) -> bytes:
+        if len(records) > self.most_bytes:
+            raise ValueError("too large")
+        return bytes(records)
 
-    def append(self, records: bytes) -> None:
+    def append(self, records: bytes | bytearray) -> None:
         """Take them."""
 
     def rest(self) -> None:
@@ -236,7 +241,44 @@ def test_what_was_left_may_be_out_of_reach_and_the_sink_rests_when_nothing_comes
     )
     thread.start()
     assert sink.rested.wait(BOUND_S)
-    thread.write([an_entry()])
+    thread.write(a_batch(an_entry()))
     assert thread.stop(BOUND_S)
     assert thread.written == 1
     assert sentences == ["the prediction log's strange cannot be read"]
+
+
+def encoded(*texts: str) -> Batch:
+    batch = Batch()
+    for text in texts:
+        batch.plain.records += packed(text)
+        batch.plain.count += 1
+    return batch
+
+
+def test_what_has_been_made_is_written_together(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    batch = encoded("a", "b")
+    batch.promised.records += packed("c")
+    batch.promised.count = 1
+    batch.add(an_entry())
+    told.thread.write(batch)
+    told.stop()
+    (path,) = segments_in(tmp_path / SEGMENTS)
+    payloads = list(SegmentReader(path).payloads())
+    assert payloads[:3] == [packed("a"), packed("b"), packed("c")]
+    assert (len(payloads), told.thread.written, told.thread.done) == (4, 4, 4)
+
+
+def test_of_what_has_been_made_one_that_cannot_be_kept_costs_no_other() -> None:
+    errors: list[object] = []
+    thread = LogThread(
+        Strange(most_bytes=4),
+        maker=a_maker,
+        tell=lambda sentence, error: errors.append(error),
+        pace=QUICK,
+    )
+    thread.start()
+    thread.write(encoded("a", "too large", "b"))
+    assert thread.stop(BOUND_S)
+    assert (thread.written, thread.lost, thread.done) == (2, 1, 3)
+    assert [str(error) for error in errors] == ["no such thing", "too large"]

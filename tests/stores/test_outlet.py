@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import pytest
 from msgspec import structs
 
-from penstock.core.errors import LogUnavailable, ModelFailed, SwitchedOff
-from penstock.core.record import Record
 from penstock.stores import outlet as outlets
+from penstock.stores.batch import Batch
 from penstock.stores.log_thread import LogThread, Pace
-from penstock.stores.make_record import Entry
-from penstock.stores.outlet import Outlet, was_promised
-from tests.stores.ends import IRIS, a_maker, a_record, an_entry
+from penstock.stores.outlet import Outlet
+from tests.stores.ends import IRIS, a_batch, a_maker, an_entry
+from tests.stores.logs import packed
 from tests.waiting import BOUND_S
 
 BLOCKING = structs.replace(IRIS, blocks=True)
@@ -35,15 +34,15 @@ class Gated:
     def begin(self) -> Iterator[str]:
         return iter(())
 
-    def encoded(self, payload: bytes) -> bytes:
-        return b"."
+    def encoded(self, records: bytes | bytearray, count: int) -> bytes:
+        return b"." * count
 
-    def append(self, records: bytes) -> None:
+    def append(self, records: bytes | bytearray) -> None:
         self.asked.set()
         assert self.opened.wait(BOUND_S)
         if self.refuses:
             raise OSError(28, "No space left on device")
-        self.appended.append(records)
+        self.appended.append(bytes(records))
 
     def rest(self) -> None:
         """Nothing."""
@@ -85,8 +84,18 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     it.stop()
 
 
-def entries(count: int, *, blocks: bool = False) -> list[Entry]:
-    return [an_entry(policy=BLOCKING if blocks else IRIS) for _ in range(count)]
+def entries(count: int, *, blocking: int = 0) -> Batch:
+    """Return so many, and behind them so many that are promised."""
+    policies = [IRIS] * count + [BLOCKING] * blocking
+    return a_batch(*[an_entry(policy=policy) for policy in policies])
+
+
+def encoded(count: int, *, promised: int = 0) -> Batch:
+    batch = Batch()
+    for part, number in ((batch.plain, count), (batch.promised, promised)):
+        part.records += packed("x") * number
+        part.count = number
+    return batch
 
 
 def test_what_is_handed_over_is_written(held: Held) -> None:
@@ -113,13 +122,27 @@ def test_what_does_not_fit_is_dropped_and_counted(held: Held) -> None:
     assert not held.outlet.has_room()
     held.outlet.offer(entries(2))
     assert held.counts() == {"full": 2, "gated": 4}
-    held.outlet.offer([*entries(1), *entries(3, blocks=True)])  # promised before: as much again
+    held.outlet.offer(entries(1, blocking=3))  # promised before: as much again
     assert (held.counts()["full"], held.outlet.waiting) == (3, 7)
-    held.outlet.offer(entries(1, blocks=True))
-    held.outlet.offer(entries(1, blocks=True))  # and no more
+    held.outlet.offer(entries(0, blocking=1))
+    held.outlet.offer(entries(0, blocking=1))  # and no more
     assert (held.counts()["full"], held.outlet.waiting) == (4, 8)
     held.stop()
     assert held.counts()["written"] == 8
+
+
+def test_of_what_has_been_made_only_what_is_promised_is_kept_then(held: Held) -> None:
+    held.outlet.offer(encoded(3, promised=1))
+    held.outlet.offer(encoded(2))
+    assert held.counts() == {"full": 2, "gated": 4}
+    held.outlet.offer(encoded(5, promised=3))
+    assert (held.counts()["full"], held.outlet.waiting) == (7, 7)
+    held.outlet.offer(encoded(0, promised=3))  # there is room for a batch, whatever its size
+    held.outlet.offer(encoded(0, promised=1))
+    assert (held.counts()["full"], held.outlet.waiting) == (8, 10)
+    held.stop()
+    assert held.sink.appended == [b"....", b"...", b"..."]
+    assert held.counts()["written"] == 10
 
 
 def test_bytes_are_bounded_too(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,18 +163,3 @@ def test_why_nothing_is_written_is_told(held: Held) -> None:
     held.stop()
     assert held.outlet.detail()["written"] == 1
     assert held.sentences[-1] == "the prediction log's gated can be written again"
-
-
-@pytest.mark.parametrize(
-    ("record", "promised"),
-    [
-        (a_record(), True),
-        (a_record(outcome=ModelFailed("svc")), True),
-        (a_record(outcome=LogUnavailable("routes.iris[0]")), False),
-        (a_record(outcome=SwitchedOff("route iris")), False),
-        (structs.replace(a_record(), request=None), False),
-    ],
-)
-def test_what_is_promised(record: Record, promised: bool) -> None:
-    assert was_promised(an_entry(record, BLOCKING)) is promised
-    assert not was_promised(an_entry(record))

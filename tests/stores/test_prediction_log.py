@@ -55,7 +55,7 @@ class Logging:
 
     def take(self, count: int, policy: LogPolicy = IRIS) -> None:
         for number in range(count):
-            self.log.take(a_record(number), policy)
+            self.log.taker(policy)(a_record(number))
 
     def counts(self) -> Mapping[str, float]:
         return {
@@ -108,14 +108,36 @@ async def test_or_when_there_are_many(tmp_path: Path) -> None:
 
 async def test_or_when_they_are_large(tmp_path: Path) -> None:
     it = Logging(tmp_path)
-    it.log.take(a_record(rows=[[0.0] * (prediction_log.FLUSH_BYTES // 4)]), IRIS)
+    it.log.taker(IRIS)(a_record(rows=[[0.0] * (prediction_log.FLUSH_BYTES // 4)]))
     await until(lambda: it.log.waiting == 0)
+    await it.log.close()
+
+
+async def test_so_are_small_ones_that_hold_much_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "FLUSH_BYTES", 1000)
+    it = Logging(tmp_path)
+    it.take(20)
+    await until(lambda: it.log.waiting < 20)
+    await it.log.close()
+    assert len(logged(tmp_path)) == 20
+
+
+async def test_those_that_are_promised_are_handed_over_with_the_others(tmp_path: Path) -> None:
+    it = Logging(tmp_path)
+    it.take(1)
+    it.take(1, structs.replace(IRIS, blocks=True))
+    assert it.log.waiting == 2
+    await it.clock.elapse(FLUSH_S)
+    await until(lambda: it.log.waiting == 0)
+    assert len(logged(tmp_path)) == 2
     await it.log.close()
 
 
 async def test_large_answers_count_as_what_they_hold(tmp_path: Path) -> None:
     it = Logging(tmp_path)
-    it.log.take(a_record(outcome=scores([0.0] * (prediction_log.FLUSH_BYTES // 4))), IRIS)
+    it.log.taker(IRIS)(a_record(outcome=scores([0.0] * (prediction_log.FLUSH_BYTES // 4))))
     await until(lambda: it.log.waiting == 0)
     await it.log.close()
 
@@ -179,7 +201,7 @@ async def test_each_segment_is_told_of_while_nothing_is_in_it(tmp_path: Path) ->
     log = Log(clock, write=lambda _: True)
     places = LogPlaces(str(tmp_path))
     predictions = PredictionLog(places, clock=clock, log=log, status_of=status_of, began=began)
-    predictions.take(a_record(), IRIS)
+    predictions.taker(IRIS)(a_record())
     await predictions.close()
     (path,) = segments_in(tmp_path / "segments")
     assert told == [(path.name, len(HEAD))]
@@ -204,13 +226,13 @@ def lines(reads: int) -> list[dict[str, object]]:
 
 async def test_both_sinks_get_every_record_and_it_is_the_same(tmp_path: Path, stdout: int) -> None:
     it = Logging(tmp_path, sinks=("stdout",))
-    keyed = structs.replace(IRIS, keys=frozenset({"field:user"}))
+    take = it.log.taker(structs.replace(IRIS, keys=frozenset({"field:user"})))
     for number in range(3):
         record = a_record(number)
         assert record.request is not None
         request = structs.replace(record.request, fields={"field:user": "ada"})
-        it.log.take(structs.replace(record, request=request), keyed)
-    it.log.take(structs.replace(a_record(3), request=None), keyed)
+        take(structs.replace(record, request=request))
+    take(structs.replace(a_record(3), request=None))
     await it.log.close()
     told, kept = lines(stdout), logged(tmp_path)
     assert [one["request_id"] for one in told] == ["r0", "r1", "r2", "r3"]
@@ -236,7 +258,7 @@ async def test_digests_are_by_the_key_that_is_given(stdout: int) -> None:
     for _ in range(2):
         it = Logging(None, sinks=("stdout",), key=b"k" * 32)
         it.log.recorder({"iris": IRIS})
-        it.log.take(a_record(), structs.replace(IRIS, keeps_input=False))
+        it.log.taker(structs.replace(IRIS, keeps_input=False))(a_record())
         await it.log.close()
         digests |= {one["input_digest"] for one in lines(stdout)}
         assert it.lines == []

@@ -25,7 +25,7 @@ class Sink:
         self.sink = SegmentSink(folder, clock=self.clock, pace=Pace())
 
     def append(self, *payloads: bytes) -> None:
-        self.sink.append(b"".join(map(self.sink.encoded, payloads)))
+        self.sink.append(self.sink.encoded(b"".join(payloads), len(payloads)))
 
     def payloads(self) -> list[list[bytes]]:
         return [list(SegmentReader(path).payloads()) for path in segments_in(self.segments)]
@@ -86,5 +86,5 @@ def test_old_segments_are_looked_for_when_one_is_begun_and_not_each_time(tmp_pat
 
 def test_a_record_that_is_too_large_is_refused(tmp_path: Path) -> None:
     it = Sink(tmp_path)
-    with pytest.raises(ValueError, match="a record of 16,777,217 bytes"):
-        it.sink.encoded(b"x" * (MAX_PAYLOAD_BYTES + 1))
+    with pytest.raises(ValueError, match="a frame of 16,777,220 bytes"):
+        it.sink.encoded(b"x" * (MAX_PAYLOAD_BYTES + 1), 1)

@@ -30,7 +30,7 @@ from penstock.graph.models import Lease, OpenModels, urls_of
 from penstock.graph.node import Node, Route
 from penstock.spec import tree
 from penstock.spec.reach import reached
-from penstock.stores.policy import Policies
+from penstock.stores.policy import LogPolicy, Policies
 from penstock.stores.prediction_log import PredictionLog
 
 DRAIN_S: Final = 5.0
@@ -108,6 +108,12 @@ class Shared(Struct, frozen=True):
             return self.predictions.recorder(policies)
         return self.recorder
 
+    def recorder_for(self, policy: LogPolicy) -> Recorder | None:
+        """Return what takes the primary records of one route of it."""
+        if self.recorder is None and self.predictions is not None:
+            return self.predictions.taker(policy)
+        return self.recorder
+
 
 def shared(
     *,
@@ -178,7 +184,7 @@ async def open_graph(
             node, sampled = builder.route(name), sampling.route(name)
             route = await _route(spec, node, sampled, name, clock)
             is_logged = name in policies
-            listens = recorder if is_logged else shares.recorder
+            listens = shares.recorder_for(policies[name]) if is_logged else shares.recorder
             routes[name] = structs.replace(route, recorder=listens, is_logged=is_logged)
             await asyncio.sleep(0)  # of thousands of routes it takes its time: others have a turn
         yield Graph(

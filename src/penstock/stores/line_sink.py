@@ -6,16 +6,21 @@ import contextlib
 import fcntl
 import os
 import select
+import time
 from collections.abc import Iterator
 from typing import Final, final
 
 from penstock.stores.prediction_record import decode_record
 from penstock.stores.read_log import as_json
+from penstock.stores.segment import split
 
 STDOUT_SINK: Final = "stdout"
 
 STDOUT: Final = 1
 _LINE_END: Final = ord("\n")
+
+_AT_ONCE: Final = 32
+"""Lines that are made before the loop's thread gets its turn, if it wants one."""
 
 
 @final
@@ -43,11 +48,16 @@ class LineSink:
         """Yield nothing: nothing is left."""
         return iter(())
 
-    def encoded(self, payload: bytes) -> bytes:
-        """Return a record as a line."""
-        return as_json(decode_record(payload)) + b"\n"
+    def encoded(self, records: bytes | bytearray, count: int) -> bytes:
+        """Return each record as a line."""
+        lines = []
+        for number, record in enumerate(split(records, count), 1):
+            lines.append(as_json(decode_record(record)) + b"\n")
+            if not number % _AT_ONCE:
+                time.sleep(0)
+        return b"".join(lines)
 
-    def append(self, records: bytes) -> None:
+    def append(self, records: bytes | bytearray) -> None:
         """Write lines, however long their reader takes.
 
         What could not be written to its end is gone on with when it is given once more; where
@@ -64,10 +74,10 @@ class LineSink:
             with contextlib.suppress(OSError):
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
-    def _write(self, records: bytes) -> None:
+    def _write(self, records: bytes | bytearray) -> None:
         if records != self._given:
             self._whole, self._written = memoryview(b"\n" * self._cut + records), 0
-            self._given = records
+            self._given = bytes(records)
         whole = self._whole
         while self._written < len(whole):
             try:

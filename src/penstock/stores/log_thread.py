@@ -5,14 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeAlias, final
+from collections.abc import Callable, Iterator
+from typing import Final, final
 
 from msgspec import Struct
 
+from penstock.stores.batch import Batch, Encoded
 from penstock.stores.log_folder import KEEP_DAYS
-from penstock.stores.make_record import Entry, RecordMaker
-from penstock.stores.quick_record import Made
+from penstock.stores.make_record import RecordMaker
+from penstock.stores.segment import split
 from penstock.stores.sink import Sink
 
 RETRY_S: Final = 1.0
@@ -26,9 +27,6 @@ KEEP_CHECK_S: Final = 3600.0
 
 _AT_ONCE: Final = 32
 """Records that are made before the loop's thread gets its turn, if it wants one."""
-
-Ended: TypeAlias = Entry | Made
-"""What the loop hands over of a request that has ended."""
 
 Tell = Callable[[str, BaseException | None], None]
 """Says something from this thread: what has happened, and what it comes from."""
@@ -77,7 +75,7 @@ class LogThread:
         self._make_maker = maker
         self._tell = tell
         self._pace = pace
-        self._batches: queue.SimpleQueue[Sequence[Ended] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._maker: RecordMaker | None = None
         self.done = 0
@@ -95,8 +93,8 @@ class LogThread:
         """Begin: first with what killed processes have left."""
         self._thread.start()
 
-    def write(self, batch: Sequence[Ended]) -> None:
-        """Have entries written; returns at once."""
+    def write(self, batch: Batch) -> None:
+        """Have a batch written; returns at once. Nothing may be added to it any more."""
         self._batches.put(batch)
 
     def stop(self, timeout_s: float) -> bool:
@@ -129,7 +127,7 @@ class LogThread:
             else:
                 self._works()
 
-    def _taken(self) -> Iterator[Sequence[Ended]]:
+    def _taken(self) -> Iterator[Batch]:
         while True:
             try:
                 batch = self._batches.get(timeout=self._pace.segment_s)
@@ -141,44 +139,61 @@ class LogThread:
                 return
             yield batch
 
-    def _store(self, batch: Sequence[Ended]) -> None:
-        records: list[bytes] | None = None
+    def _store(self, batch: Batch) -> None:
+        records: Encoded | None = None
         while True:
             is_last = self._stopping.is_set()  # told to stop, what waits is tried once more
             try:
                 if records is None:
-                    records = list(self._records(batch))
-                self._append(b"".join(records))
+                    records = self._made(batch)
+                self._append(records.records)
             except OSError as error:
                 self._failed(error)
                 if is_last:
-                    self.lost += len(batch) if records is None else len(records)
+                    self.lost += len(batch) if records is None else records.count
                     break
                 self._stopping.wait(self._pace.retry_s)
             else:
-                self.written += len(records)
+                self.written += records.count
                 break
-        self.done_bytes += sum(entry.size_bytes for entry in batch)
+        self.done_bytes += batch.size_bytes
         self.done += len(batch)
 
-    def _records(self, batch: Sequence[Ended]) -> Iterator[bytes]:
+    def _made(self, batch: Batch) -> Encoded:
+        """Return a batch as the sink takes it, without what cannot be kept."""
         if self._maker is None:
             self._maker = self._make_maker()
-        slow = 0
-        for entry in batch:
+        made = Encoded()
+        for encoded in (batch.plain, batch.promised):
+            if encoded.count:
+                self._add(made, encoded.records, encoded.count)
+        for number, entry in enumerate(batch.entries, 1):
             try:
-                if isinstance(entry, Made):
-                    yield self._sink.encoded(entry.payload)
-                    continue
-                yield self._sink.encoded(self._maker.payload_of(entry))
+                payload = self._maker.payload_of(entry)
             except Exception as error:  # noqa: BLE001 - one that cannot be kept costs no other
-                self.lost += 1
-                self._tell("a prediction could not be recorded", error)
-            slow += 1
-            if not slow % _AT_ONCE:
+                self._lose(error)
+            else:
+                self._add(made, payload, 1)
+            if not number % _AT_ONCE:
                 time.sleep(0)
+        return made
 
-    def _append(self, records: bytes) -> None:
+    def _add(self, made: Encoded, records: bytes | bytearray, count: int) -> None:
+        try:
+            made.records += self._sink.encoded(records, count)
+            made.count += count
+        except Exception as error:  # noqa: BLE001 - likewise
+            if count == 1:
+                self._lose(error)
+                return
+            for record in split(records, count):
+                self._add(made, record, 1)
+
+    def _lose(self, error: Exception) -> None:
+        self.lost += 1
+        self._tell("a prediction could not be recorded", error)
+
+    def _append(self, records: bytearray) -> None:
         self._sink.append(records)
         self.bytes += len(records)
         self._works()

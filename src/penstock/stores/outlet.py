@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final, final
 
 from penstock.core import families
-from penstock.core.errors import LogUnavailable, SwitchedOff
-from penstock.core.record import Record
 from penstock.core.snapshot import Reading
-from penstock.stores.log_thread import Ended, LogThread
-from penstock.stores.quick_record import Made
+from penstock.stores.batch import Batch
+from penstock.stores.log_thread import LogThread
 
 MAX_WAITING_RECORDS: Final = 16_384
 """Records that may wait for a sink, a batch more or less; further ones are dropped, counted."""
@@ -59,16 +57,19 @@ class Outlet:
             and self._taken_bytes - done_bytes < times * MAX_WAITING_BYTES
         )
 
-    def offer(self, batch: Sequence[Ended]) -> None:
-        """Hand over a batch, or as much of it as there is room for; returns at once."""
+    def offer(self, batch: Batch) -> None:
+        """Hand over a batch, or as much of it as there is room for; returns at once.
+
+        What is promised has as much room again as everything else: as many requests as were under
+        way when there was none left.
+        """
         fitting = batch
         if not self._fits(1):
-            fitting = [entry for entry in batch if self._fits(2) and was_promised(entry)]
+            fitting = batch.only_promised() if self._fits(2) else Batch()
             self._full += len(batch) - len(fitting)
-        if fitting:
+        if len(fitting):
             self._taken += len(fitting)
-            for entry in fitting:
-                self._taken_bytes += entry.size_bytes
+            self._taken_bytes += fitting.size_bytes
             self.begin()
             assert self._thread is not None
             self._thread.write(fitting)
@@ -106,16 +107,3 @@ class Outlet:
             "lost": 0 if thread is None else thread.lost,
             "failing": None if thread is None else thread.failing or None,
         }
-
-
-def was_promised(entry: Ended) -> bool:
-    """Tell whether a request may have come so far that its record was promised to it.
-
-    What is promised has as much room again as everything else: as many requests as were under way
-    when there was none left.
-    """
-    if isinstance(entry, Made):
-        return entry.is_promised
-    record: Record = entry.record
-    refused = isinstance(record.outcome, LogUnavailable | SwitchedOff)
-    return entry.policy.blocks and record.request is not None and not refused

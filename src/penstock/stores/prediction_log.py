@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
@@ -25,10 +25,11 @@ from penstock.core.ids import IdSource
 from penstock.core.log import Says
 from penstock.core.record import Record, Recorder, Role
 from penstock.core.snapshot import Reading
+from penstock.stores.batch import Batch
 from penstock.stores.held_bytes import held_bytes
 from penstock.stores.line_sink import LineSink
 from penstock.stores.log_folder import key_of
-from penstock.stores.log_thread import Ended, LogThread, Pace
+from penstock.stores.log_thread import LogThread, Pace
 from penstock.stores.make_record import Entry, RecordMaker, StatusOf
 from penstock.stores.outlet import Outlet
 from penstock.stores.policy import LogPolicy, Policies
@@ -91,10 +92,9 @@ class PredictionLog:
         self._own_key = os.urandom(_KEY_BYTES)
         self._began = began
         self._pace = pace
-        self._ids = IdSource()
+        self._new_id = IdSource().new_id
         self._outlets = self._made_outlets(places)
-        self._batch: list[Ended] = []
-        self._batch_bytes = 0
+        self._batch = Batch()
         self._timer: Timer | None = None
         self._closed = False
         self._said = False
@@ -117,7 +117,7 @@ class PredictionLog:
         if policies and not self._said:
             self._said = True
             self._warn()
-        return _RouteRecorder(self, policies)
+        return _GraphRecorder({name: self.taker(policy) for name, policy in policies.items()})
 
     def _warn(self) -> None:
         if not self._outlets:
@@ -131,29 +131,32 @@ class PredictionLog:
                 "no folder for their key; give PENSTOCK_LOG_KEY"
             )
 
-    def take(self, record: Record, policy: LogPolicy) -> None:
-        """Take one record of a route that is logged; returns at once."""
+    def taker(self, policy: LogPolicy) -> Recorder:
+        """Return what takes the records of a route; that returns at once."""
+        return partial(self._take, policy, policy.is_plain)
+
+    def _take(self, policy: LogPolicy, is_plain: bool, record: Record) -> None:
         if policy.sample_percent < 100.0 and not policy.samples(record):
             self._left_out += 1
             return
         if self._closed or not self._outlets:
             self._nowhere += 1
             return
-        ended_s, request = self._wall_s(), record.request
+        request, batch = record.request, self._batch
         record_id = "" if request is None else request.record_id
         if not record_id:
-            record_id = self._ids.new_id()
-        ended: Ended | None = None
-        if policy.is_plain:
-            ended = quick_record(record, policy, ended_s, record_id)
-        if ended is None:
-            ended = Entry(record, policy, ended_s, held_bytes(record), record_id)
-        self._batch_bytes += ended.size_bytes
-        batch = self._batch
-        batch.append(ended)
-        if len(batch) >= FLUSH_RECORDS or self._batch_bytes >= FLUSH_BYTES:
+            record_id = self._new_id()
+        encoded = batch.promised if policy.blocks else batch.plain
+        ended_s = self._wall_s()
+        if is_plain and quick_record(record, policy, ended_s, record_id, encoded.records):
+            count = encoded.count = encoded.count + 1
+            is_full = count >= FLUSH_RECORDS or len(encoded.records) >= FLUSH_BYTES
+        else:
+            batch.add(Entry(record, policy, ended_s, held_bytes(record), record_id))
+            is_full = len(batch.entries) >= FLUSH_RECORDS or batch.entry_bytes >= FLUSH_BYTES
+        if is_full:
             self.flush()
-        elif len(batch) == 1:
+        elif self._timer is None:
             self._timer = self._clock.call_at(self._now_s() + FLUSH_S, self.flush)
 
     def flush(self) -> None:
@@ -161,8 +164,8 @@ class PredictionLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._batch:
-            batch, self._batch, self._batch_bytes = self._batch, [], 0
+        if len(self._batch):
+            batch, self._batch = self._batch, Batch()
             for outlet in self._outlets:
                 outlet.offer(batch)
 
@@ -246,18 +249,17 @@ class PredictionLog:
 
 
 @final
-class _RouteRecorder:
-    __slots__ = ("_policies", "_take")
+class _GraphRecorder:
+    __slots__ = ("_takers",)
 
-    def __init__(self, log: PredictionLog, policies: Policies) -> None:
-        self._take = log.take
-        self._policies = policies
+    def __init__(self, takers: Mapping[str, Recorder]) -> None:
+        self._takers = takers
 
     def __call__(self, record: Record) -> None:
         """Take a record if its request came in by a route that is logged."""
         if record.role is Role.PRIMARY:
-            policy = self._policies.get(record.place)
+            take = self._takers.get(record.place)
         else:
-            policy = None if record.request is None else self._policies.get(record.request.route)
-        if policy is not None:
-            self._take(record, policy)
+            take = None if record.request is None else self._takers.get(record.request.route)
+        if take is not None:
+            take(record)

@@ -102,8 +102,13 @@ class PredictionRecord(Struct, frozen=True, array_like=True):
     arm: str = ""
 
 
-encode_fields = msgspec.msgpack.Encoder().encode
-"""Encodes a record, or a tuple of all its fields in their order, as the payload of a frame."""
+_encoder = msgspec.msgpack.Encoder()
+
+encode_fields = _encoder.encode
+"""Encodes a record, or a tuple of all its fields in their order."""
+
+encode_fields_into = _encoder.encode_into
+"""Likewise, at an offset (-1: the end) of a bytearray; what it raises leaves garbage there."""
 
 _decode = msgspec.msgpack.Decoder(PredictionRecord).decode
 

@@ -72,6 +72,15 @@ def framed(records: bytes | bytearray, count: int = 1) -> bytes:
     return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
+def split(records: bytes | bytearray, count: int) -> list[bytes]:
+    """Return each of some records that are encoded one behind the other.
+
+    Raises:
+        msgspec.DecodeError: that many they are not.
+    """
+    return [bytes(record) for record in _records(_LIST.pack(_LIST_TYPE, count) + records)]
+
+
 class Frame(Struct, frozen=True):
     """A frame that is whole, or the end.
 

@@ -10,7 +10,7 @@ from penstock.core.clock import Clock
 from penstock.stores.log_folder import SEGMENTS, drop_old_segments
 from penstock.stores.log_thread import Pace
 from penstock.stores.recovery import recovered
-from penstock.stores.segment import MAX_PAYLOAD_BYTES, framed
+from penstock.stores.segment import framed
 from penstock.stores.segment_writer import SegmentWriter
 
 SEGMENTS_SINK: Final = "segments"
@@ -57,17 +57,15 @@ class SegmentSink:
         """
         return recovered(self._segments)
 
-    def encoded(self, payload: bytes) -> bytes:
-        """Return a record as a frame.
+    def encoded(self, records: bytes | bytearray, count: int) -> bytes:
+        """Return records as a frame.
 
         Raises:
-            ValueError: it is larger than a frame may be.
+            ValueError: they are larger than a frame may be.
         """
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise ValueError(f"a record of {len(payload):,} bytes")
-        return framed(payload)
+        return framed(records, count)
 
-    def append(self, records: bytes) -> None:
+    def append(self, records: bytes | bytearray) -> None:
         """Append frames, all or none; to another segment where this one is old.
 
         Raises:

@@ -58,7 +58,7 @@ class SegmentWriter:
         """Whether a segment is open."""
         return self._file >= 0
 
-    def append(self, frames: bytes, wall_s: float) -> None:
+    def append(self, frames: bytes | bytearray, wall_s: float) -> None:
         """Add frames: all of them or, where this raises, none.
 
         Args:
@@ -136,7 +136,7 @@ class SegmentWriter:
         os.close(file)
 
 
-def _write_all(file: int, content: bytes) -> None:
+def _write_all(file: int, content: bytes | bytearray) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(file, left) :]

@@ -24,17 +24,18 @@ class Sink(Protocol):
             OSError: it cannot be looked at.
         """
 
-    def encoded(self, payload: bytes) -> bytes:
-        """Return a record as it is appended.
+    def encoded(self, records: bytes | bytearray, count: int) -> bytes:
+        """Return records as they are appended.
 
         Args:
-            payload: the record, as `prediction_record.py` encodes it.
+            records: each as `prediction_record.py` encodes it, one behind the other.
+            count: how many they are.
 
         Raises:
-            ValueError: it can never be appended.
+            Exception: one of them can never be appended; it is asked again for each alone.
         """
 
-    def append(self, records: bytes) -> None:
+    def append(self, records: bytearray) -> None:
         """Append records; where this raises it will be called with them again.
 
         Args:
