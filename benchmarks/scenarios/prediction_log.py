@@ -48,11 +48,12 @@ def run(bench: Bench) -> Report:
     return Report(
         title="The prediction log alone",
         how="In process, without a server, as the data plane is measured: 64 requests under way at "
-        "once. CPU of all threads: a spell ends when its records are in their segment.",
+        "once, up to the answer's text. CPU of all threads: a spell ends when its records are in "
+        "their segment.",
         table=log_table(figures),
         marks=[
             Mark(
-                "prediction log, a request's layer and record",
+                "prediction log alone, a request's record and id",
                 Bound.AT_MOST,
                 LOG_US,
                 Spread.of(beside_single(figures, "logged")),
