@@ -108,11 +108,14 @@ class Shared(Struct, frozen=True):
             return self.predictions.recorder(policies)
         return self.recorder
 
-    def recorder_for(self, policy: LogPolicy) -> Recorder | None:
-        """Return what takes the primary records of one route of it."""
-        if self.recorder is None and self.predictions is not None:
-            return self.predictions.taker(policy)
-        return self.recorder
+    def recorder_for(self, policy: LogPolicy | None) -> Recorder | None:
+        """Return what takes the primary records of one route of it; without a policy it has no log.
+
+        It is what `recorder_of` would come to, without looking for the route at each record.
+        """
+        if policy is None or self.predictions is None or self.recorder is not None:
+            return self.recorder
+        return self.predictions.taker(policy)
 
 
 def shared(
@@ -183,9 +186,8 @@ async def open_graph(
         for name in spec.routes:
             node, sampled = builder.route(name), sampling.route(name)
             route = await _route(spec, node, sampled, name, clock)
-            is_logged = name in policies
-            listens = shares.recorder_for(policies[name]) if is_logged else shares.recorder
-            routes[name] = structs.replace(route, recorder=listens, is_logged=is_logged)
+            listens = shares.recorder_for(policies.get(name))
+            routes[name] = structs.replace(route, recorder=listens, is_logged=name in policies)
             await asyncio.sleep(0)  # of thousands of routes it takes its time: others have a turn
         yield Graph(
             routes,
