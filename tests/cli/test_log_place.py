@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.cli.log_place import NoLog, SeveralLogs, log_folder
-from penstock.cli.main import parser
+from penstock.cli.main import main, parser
+from penstock.stores.log_settings import BadSetting
 from penstock.supervisor.state import default_folder
 from tests.cli.operated import operated
 
@@ -70,3 +71,28 @@ def test_the_only_one_or_that_of_the_server_that_runs(
         assert found(environment) == second
     with operated(first.parent, second.parent), pytest.raises(SeveralLogs):
         found(environment)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "file", "file/below"])
+@pytest.mark.parametrize(
+    "verb", [["tail"], ["query", "SELECT 1"], ["export", "x.csv"], ["compact"], ["ship", "--once"]]
+)
+def test_what_can_be_no_folder_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: list[str],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "os.environ", {"PENSTOCK_LOG_POSTGRESQL": "postgresql://nobody@localhost/x"}
+    )
+    (tmp_path / "file").touch()
+    for folder in (["--log-dir", name], ["--state-dir", name]):
+        assert main(["log", *verb, *folder]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"no prediction log can lie in {name!r}"[:-1])
+        assert said.count("\n") == 1
+    with pytest.raises(BadSetting):
+        found({"PENSTOCK_LOG_DIR": name})

@@ -293,7 +293,9 @@ def test_a_folder_that_cannot_be_written_stops_nothing_and_is_visible(
     spec: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "records"
-    folder.write_text("in the way")
+    folder.mkdir()
+    in_the_way = folder / "segments"
+    in_the_way.touch()
     options = ("--log-dir", str(folder))
     with serving(spec, *options, environment=ENVIRONMENT) as server:
         for number in range(20):
@@ -306,9 +308,9 @@ def test_a_folder_that_cannot_be_written_stops_nothing_and_is_visible(
         until_blocking(failing)
         detail = json.loads(server.ask("GET", "/health/detail").content)
         segments = detail["workers"][0]["prediction_log"]["sinks"]["segments"]
-        assert segments["failing"] == "Not a directory"
+        assert segments["failing"] == "File exists"
         assert segments["waiting"] > 0
-        folder.unlink()
+        in_the_way.unlink()
         assert server.stop() == 0
         assert server.process.stderr is not None
         said = [json.loads(line)["event"] for line in server.process.stderr.read().splitlines()]

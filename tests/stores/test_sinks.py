@@ -30,6 +30,18 @@ def test_a_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert log_places({}, folder="log").folder == str(tmp_path / "log")
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "missing/" + "ü" * 128, "a/" * 2500, "file", "file/a"])
+def test_what_can_be_no_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(BadSetting, match="no prediction log can lie in '"):
+        log_places({}, folder=name)
+    with pytest.raises(BadSetting, match="no prediction log can lie in '"):
+        log_places({"PENSTOCK_LOG_DIR": name})
+
+
 def test_sinks_are_the_command_lines_or_the_environments() -> None:
     named = {"PENSTOCK_LOG_SINKS": " stdout, stdout ,"}
     assert log_places(named).sinks == ("stdout",)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from penstock.core.errors import PenstockError
 from penstock.stores.log_folder import LOG_NAME, LOG_VARIABLE
+from penstock.stores.log_settings import folder_named
 from penstock.supervisor.control import is_live
 from penstock.supervisor.state import SOCKET_NAME, VARIABLE, base_folder, default_folder
 
@@ -41,11 +43,12 @@ def log_folder(options: argparse.Namespace, environment: Mapping[str, str]) -> P
     Raises:
         NoLog: there is none.
         SeveralLogs: it is not clear which one is meant.
+        BadSetting: what is named can be no folder.
     """
     folder = _named(options, environment)
     if folder is None:
         return _only(options.port, environment)
-    if not folder.is_dir():
+    if not os.path.isdir(folder_named(str(folder))):
         raise NoLog(f"in {folder}")
     return folder
 

@@ -1,9 +1,13 @@
-"""What the environment says of a prediction log: how long it is kept, and when it is compacted."""
+"""What is said of a prediction log: where it lies, how long it is kept, when it is compacted."""
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import stat
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from penstock.core.errors import PenstockError
@@ -14,11 +18,42 @@ KEEP_VARIABLE: Final = "PENSTOCK_LOG_KEEP_DAYS"
 BYTES_VARIABLE: Final = "PENSTOCK_LOG_COMPACT_BYTES"
 AGE_VARIABLE: Final = "PENSTOCK_LOG_COMPACT_S"
 
+LONGEST_NAME_BYTES: Final = 255
+"""Of a folder, as file systems have it."""
+
+_FOR_GOOD: Final = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
+"""What does not go by itself, as a full or broken disk may."""
+
 
 class BadSetting(PenstockError):
     """What is said of the prediction log at the start cannot be; ends the start."""
 
     code = "bad_setting"
+
+
+def folder_named(name: str) -> Path:
+    """Return the folder of a log as it is named; it need not be there yet.
+
+    Raises:
+        BadSetting: it can never be a folder.
+    """
+    folder = Path(name)
+    if why := _fault_of(folder):
+        raise BadSetting(f"no prediction log can lie in {name!r}: {why}; give another folder")
+    return folder
+
+
+def _fault_of(folder: Path) -> str:
+    """Return why a path can be no folder; empty where it is one, or may become one."""
+    try:
+        return "" if stat.S_ISDIR(folder.stat().st_mode) else "it is a file"
+    except ValueError:
+        return "it has a character that no path can have"
+    except OSError as error:
+        if error.errno in _FOR_GOOD:
+            return os.strerror(error.errno).lower()
+    too_long = any(len(os.fsencode(part)) > LONGEST_NAME_BYTES for part in folder.parts)
+    return os.strerror(errno.ENAMETOOLONG).lower() if too_long else ""
 
 
 def keep_days_of(environment: Mapping[str, str]) -> float:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from penstock.stores.finished import Due
 from penstock.stores.line_sink import STDOUT_SINK
 from penstock.stores.log_folder import KEEP_DAYS, LOG_VARIABLE
-from penstock.stores.log_settings import BadSetting, due_of, keep_days_of
+from penstock.stores.log_settings import BadSetting, due_of, folder_named, keep_days_of
 from penstock.stores.postgresql.address import VARIABLE as DATABASE_VARIABLE
 
 SINKS_VARIABLE: Final = "PENSTOCK_LOG_SINKS"
@@ -71,11 +71,11 @@ def log_places(
         keep_days: as the command line says it.
 
     Raises:
-        BadSetting: there is no such sink, the key's text is too short, or what should be a number
-            is none.
+        BadSetting: there is no such sink, the folder can be none, the key's text is too short, or
+            what should be a number is none.
     """
     named = folder or environment.get(LOG_VARIABLE)
-    chosen = Path(named).absolute() if named else otherwise
+    chosen = folder_named(named).absolute() if named else otherwise
     words = sinks or [word.strip() for word in environment.get(SINKS_VARIABLE, "").split(",")]
     wanted = tuple(dict.fromkeys(word for word in words if word))
     for word in wanted:
