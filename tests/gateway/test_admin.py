@@ -241,6 +241,13 @@ async def test_a_supervisor_that_does_not_answer(method: str, path: str) -> None
         ),
         (b'{"changes": [], "changes": []}', 400, "malformed_body", None),
         (b"[]", 422, "invalid_input", "$"),
+        (
+            b'{"changes": [{"target": "iris/svc", "key": "weight", "value": 1e-400}]}',
+            422,
+            "invalid_input",
+            "$",
+        ),
+        (b'{"changes": 1e400}', 422, "invalid_input", "$"),
         (b"{}", 422, "invalid_input", "$"),
         (b'{"changes": 3}', 422, "invalid_input", "$.changes"),
         (b'{"changes": [{"target": "iris"}]}', 422, "invalid_input", "$.changes[0]"),

@@ -261,3 +261,20 @@ def test_any_options_are_options_or_have_problems(name: str, options: object) ->
 )
 def test_any_text_is_a_spec_or_has_problems(text: str) -> None:
     never_raises(text)
+
+
+@pytest.mark.parametrize("written", ["1e-400", "-1e-400", '"${TINY}"'])
+def test_a_number_that_would_become_0_is_told(written: str) -> None:
+    text = f"""
+models: {{svc: {{path: a.onnx}}, rf: {{path: b.onnx}}}}
+routes:
+  ab: {{split: {{arms: {{svc: {written}, rf: {{weight: {written}}}}}}}}}
+  copied: [{{mirror: {{shadow: rf, percent: {written}}}}}, svc]
+  logged: [{{prediction_log: {{outlier: rf, outlier_threshold: {written}}}}}, svc]
+  fixed: {{constant: {{answer: [0, {written}]}}}}
+"""
+    source = read_text(text, {"TINY": "1e-400"})
+    _, problems = decode(source)
+    assert len(problems) == 5
+    for problem in problems:
+        assert "it is nearer to 0 than any number that can be held" in str(problem)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from penstock.spec.compose import compose
-from penstock.spec.nodes import Plain, Scalar, below, positions, resolve, scalars
+from penstock.spec.nodes import Plain, Scalar, below, out_of_reach, positions, resolve, scalars
 from penstock.spec.problems import Position
 
 
@@ -56,6 +56,34 @@ def test_not_a_number() -> None:
     found = resolve(".NaN")
     assert isinstance(found, float)
     assert math.isnan(found)
+
+
+TINY = "nearer to 0 than any number that can be held"
+HUGE = "beyond all numbers that can be held"
+
+
+@pytest.mark.parametrize(
+    ("text", "far"),
+    [
+        ("1e-400", TINY),
+        ("-.01E-999", TINY),
+        ("0.0000001e-330", TINY),
+        ("1e400", HUGE),
+        ("-2.E+309", HUGE),
+        ("0", ""),
+        ("-0.0", ""),
+        ("0e400", ""),
+        ("0.00e-400", ""),
+        ("5e-324", ""),
+        ("1e-320", ""),
+        ("1.7e308", ""),
+        (".inf", ""),
+        ("1e", ""),
+        ("e-400", ""),
+    ],
+)
+def test_numbers_that_cannot_be_held(text: str, far: str) -> None:
+    assert out_of_reach(text) == far
 
 
 def test_every_path_has_its_place() -> None:

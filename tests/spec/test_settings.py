@@ -35,6 +35,8 @@ routes:
   both: [{mirror: {shadow: rf}}, {fan_out: {arms: {svc: svc, mirror: rf}}}]
   under: {fan_out: {arms: {a: [{mirror: {shadow: rf}}, svc], mirror: rf}}}
 """
+TINY = "which is nearer to 0 than any number that can be held"
+HUGE = "which is beyond all numbers that can be held"
 ARMS = "routes.all[1].fan_out.arms"
 
 
@@ -263,6 +265,14 @@ def test_a_value_is_read_as_in_the_file(
         ("all/svc", "threshold", ".nan", "threshold is a number from 0 to 1, not .nan"),
         ("all/svc", "timeout_s", "0", "timeout_s is a number above 0, not 0"),
         ("ab/svc", "weight", "-1", "weight is a number of at least 0, not -1"),
+        ("ab/svc", "weight", "1e-400", f"weight is a number of at least 0, not 1e-400, {TINY}"),
+        ("ab/svc", "weight", "1e400", f"weight is a number of at least 0, not 1e400, {HUGE}"),
+        (
+            "mirrored/mirror",
+            "percent",
+            "1e-400",
+            f"percent is a number from 0 to 100, not 1e-400, {TINY}",
+        ),
     ],
 )
 def test_what_is_no_value_is_told(

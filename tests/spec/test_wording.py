@@ -107,6 +107,11 @@ def test_a_rule(rule: tree.When, text: str) -> None:
         (Choice((Number(whole=True), Word({"on": 1}))), "true", ""),
         (Choice((Text(), Number(whole=False))), "[1]", ""),
         (Number(whole=False), "true", ""),
+        (Number(whole=False), "1e-400", "it is nearer to 0 than any number that can be held"),
+        (Number(whole=False), "'1e-400'", ""),
+        (Number(whole=False), "2.5", ""),
+        (Choice((Text(), Number(False))), "1e400", "it is beyond all numbers that can be held"),
+        (Text(), "1e400", ""),
     ],
 )
 def test_advice(form: Form, text: str, hint: str) -> None:

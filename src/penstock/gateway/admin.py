@@ -29,6 +29,7 @@ from penstock.gateway.body import ReadingBudget, read_body
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.operator import Operator
 from penstock.gateway.paths import PathTable
+from penstock.spec.nodes import out_of_reach
 
 TOKEN_NAME: Final = "PENSTOCK_ADMIN_TOKEN"  # noqa: S105 - its name in the environment
 
@@ -175,10 +176,12 @@ def decoded(body: bytes, kind: type[S]) -> S:
 
     Raises:
         MalformedBody: not JSON, or a key stands twice.
-        InvalidInput: JSON, but not of this kind.
+        InvalidInput: JSON, but not of this kind, or with a number that cannot be held.
     """
     try:
-        plain = json.loads(body, object_pairs_hook=_distinct, parse_constant=_no_number)
+        plain = json.loads(
+            body, object_pairs_hook=_distinct, parse_constant=_no_number, parse_float=_held
+        )
         json.dumps(plain, ensure_ascii=False).encode()  # half a surrogate is no text
     except (ValueError, RecursionError) as error:
         raise MalformedBody("the body is not JSON") from error
@@ -199,3 +202,10 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
+
+
+def _held(text: str) -> float:
+    far = out_of_reach(text)
+    if far:
+        raise InvalidInput(f"a number in the body is {far}", "$")
+    return float(text)

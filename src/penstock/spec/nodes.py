@@ -5,6 +5,7 @@ Only `true` and `false` are booleans: `on`, `no` and `22:00` are text, and so is
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias, assert_never
@@ -31,6 +32,9 @@ FLAGS: Final[Mapping[str, bool]] = {
 WHOLE: Final = re.compile(r"[-+]?[0-9]+")
 OTHER_BASE: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 DECIMAL: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+SOMETHING: Final = re.compile(r"[-+.0]*[1-9]")
+"""Begins a decimal number that is not 0."""
+
 INFINITE: Final = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
 NOT_A_NUMBER: Final = frozenset({".nan", ".NaN", ".NAN"})
 LONGEST_NUMBER: Final = 200
@@ -110,6 +114,19 @@ def _number(text: str) -> str | int | float:
     if infinite := INFINITE.fullmatch(text):
         return float(f"{infinite[1]}inf")
     return float("nan") if text in NOT_A_NUMBER else text
+
+
+def out_of_reach(text: str) -> str:
+    """Return in what way a decimal number cannot be held as it is written; empty where it can be.
+
+    Nearest to `1e-400` is 0, and to `1e400` infinity: neither is what was meant.
+    """
+    if not DECIMAL.fullmatch(text):
+        return ""
+    number = float(text)
+    if number == 0.0 and SOMETHING.match(text):
+        return "nearer to 0 than any number that can be held"
+    return "beyond all numbers that can be held" if math.isinf(number) else ""
 
 
 def below(node: YamlNode, step: Step) -> YamlNode | None:

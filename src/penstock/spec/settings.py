@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from penstock.core.errors import SpecError
 from penstock.spec.forms import Flag, Form, Maybe, Number, Text, Word, keys
-from penstock.spec.nodes import Plain, Scalar, Span, resolve
+from penstock.spec.nodes import Plain, Scalar, Span, out_of_reach, resolve
 from penstock.spec.overlay import STATES
 from penstock.spec.problems import Position, child, listed, meant, quoted
 from penstock.spec.tree import (
@@ -165,7 +165,9 @@ def _value(record: type[Struct], target: str, key: str, text: str) -> Plain:
     node = Scalar(resolve(text), text, Position(), Span(0, 0))
     value = _optional(form, node)
     if value is FAILED:
-        raise _refused(target, f"{key} is {expected(form)}, not {said(node)}")
+        far = out_of_reach(text)
+        more = f", which is {far}" if far else ""
+        raise _refused(target, f"{key} is {expected(form)}, not {said(node)}{more}")
     return value.value if isinstance(value, StrEnum) else cast("Plain", value)
 
 

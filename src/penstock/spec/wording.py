@@ -25,7 +25,7 @@ from penstock.spec.forms import (
     Word,
     keys,
 )
-from penstock.spec.nodes import Scalar, Sequence, Table, YamlNode
+from penstock.spec.nodes import Scalar, Sequence, Table, YamlNode, out_of_reach
 from penstock.spec.problems import listed, meant, quoted
 from penstock.spec.rules import TESTS
 from penstock.spec.tree import Match, Quorum, When
@@ -104,6 +104,10 @@ def advice(form: Form, node: YamlNode) -> str:
         return ""
     if isinstance(form, Word):
         return meant(node.text, form.words)
+    options = form.options if isinstance(form, Choice) else (form,)
+    if isinstance(node.value, float) and any(isinstance(one, Number) for one in options):
+        far = out_of_reach(node.text)
+        return f"it is {far}" if far else ""
     if isinstance(form, Choice) and isinstance(node.value, bool):
         is_text = any(isinstance(option, Text) for option in form.options)
         return f"write {quoted(node.text)}" if is_text else ""

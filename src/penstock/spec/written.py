@@ -25,7 +25,7 @@ from penstock.spec.forms import (
     keys,
     within,
 )
-from penstock.spec.nodes import Entry, Scalar, Sequence, Table, YamlNode, resolve
+from penstock.spec.nodes import Entry, Scalar, Sequence, Table, YamlNode, out_of_reach, resolve
 
 QUORUM: Final = re.compile(r"quorum: *([0-9]{1,9})")
 
@@ -65,7 +65,7 @@ def _number(form: Number, node: Scalar) -> object:
     value = node.value
     if isinstance(value, bool) or not isinstance(value, int if form.whole else int | float):
         return FAILED
-    if not math.isfinite(value) or not within(value, form):
+    if not math.isfinite(value) or not within(value, form) or out_of_reach(node.text):
         return FAILED
     return value if form.whole else float(value)
 
