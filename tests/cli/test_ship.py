@@ -158,9 +158,10 @@ def test_bounds_of_the_environment() -> None:
     assert bounds_in({}) == Bounds()
     told = bounds_in({OUTBOX_MB_VARIABLE: "1.5", OUTBOX_DAYS_VARIABLE: " 2 "})
     assert told == Bounds(max_bytes=1_572_864, keep_days=2.0)
+    assert bounds_in({OUTBOX_MB_VARIABLE: "1e-9"}).max_bytes == 1
 
 
-@pytest.mark.parametrize("text", ["many", "0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("text", ["many", "0", "-1", "nan", "inf", "1e-400", "1e400", "1e305"])
 def test_bounds_that_are_no_numbers(text: str) -> None:
     with pytest.raises(BadSetting, match=r"^PENSTOCK_LOG_OUTBOX_MB is .+: give"):
         bounds_in({OUTBOX_MB_VARIABLE: text})

@@ -19,9 +19,10 @@ def test_as_the_environment_says() -> None:
     assert keep_days_of({"PENSTOCK_LOG_KEEP_DAYS": "0.5"}) == 0.5
     said = {"PENSTOCK_LOG_COMPACT_BYTES": "1e6", "PENSTOCK_LOG_COMPACT_S": "60"}
     assert due_of(said) == Due(1_000_000, 60.0)
+    assert due_of({"PENSTOCK_LOG_COMPACT_BYTES": "0.5"}).size_bytes == 1
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "a month"])
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "a month", "1e-400", "1e400"])
 def test_what_is_no_number(text: str) -> None:
     with pytest.raises(BadSetting, match=f"PENSTOCK_LOG_KEEP_DAYS is '{text}': give a number"):
         keep_days_of({"PENSTOCK_LOG_KEEP_DAYS": text})

@@ -15,7 +15,7 @@ from penstock.cli.log_place import log_folder
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError
 from penstock.core.log import Log
-from penstock.stores.log_settings import number_in
+from penstock.stores.log_settings import bytes_in, number_in
 from penstock.stores.postgresql.address import VARIABLE, Address, address_in
 from penstock.stores.postgresql.database import CannotShip, Postgresql
 from penstock.stores.postgresql.outbox import (
@@ -96,7 +96,7 @@ def bounds_in(environment: Mapping[str, str]) -> Bounds:
         BadSetting: it says something that is no number.
     """
     return Bounds(
-        max_bytes=int(number_in(environment, OUTBOX_MB_VARIABLE, MAX_OUTBOX_BYTES / _MB) * _MB),
+        max_bytes=bytes_in(environment, OUTBOX_MB_VARIABLE, MAX_OUTBOX_BYTES, _MB),
         keep_days=number_in(environment, OUTBOX_DAYS_VARIABLE, MAX_OUTBOX_DAYS),
     )
 

@@ -71,8 +71,8 @@ def due_of(environment: Mapping[str, str]) -> Due:
     Raises:
         BadSetting: it is no number above 0.
     """
-    size_bytes = number_in(environment, BYTES_VARIABLE, float(DUE_BYTES))
-    return Due(int(size_bytes), number_in(environment, AGE_VARIABLE, DUE_S))
+    size_bytes = bytes_in(environment, BYTES_VARIABLE, DUE_BYTES)
+    return Due(size_bytes, number_in(environment, AGE_VARIABLE, DUE_S))
 
 
 def above_zero(text: str) -> float:
@@ -100,3 +100,23 @@ def number_in(environment: Mapping[str, str], variable: str, usual: float) -> fl
         return above_zero(text)
     except ValueError as error:
         raise BadSetting(f"{variable} is {text!r}: give a number above 0") from error
+
+
+def bytes_in(
+    environment: Mapping[str, str], variable: str, usual_bytes: int, unit_bytes: int = 1
+) -> int:
+    """Return the size that a variable of the environment holds, at least 1 byte.
+
+    Args:
+        environment: may hold it.
+        variable: its name.
+        usual_bytes: what it is otherwise.
+        unit_bytes: what the number there counts.
+
+    Raises:
+        BadSetting: it is no number above 0, or there are no numbers of that many bytes.
+    """
+    size_bytes = number_in(environment, variable, usual_bytes / unit_bytes) * unit_bytes
+    if math.isinf(size_bytes):
+        raise BadSetting(f"{variable} is {environment[variable]!r}: give a smaller number")
+    return max(1, int(size_bytes))
