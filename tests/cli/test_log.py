@@ -200,7 +200,7 @@ def test_days_that_are_none(days: str, capsys: Capture) -> None:
 
 def test_files_that_cannot_be_read_are_a_sentence(folder: Path, capsys: Capture) -> None:
     (folder / "manifests").mkdir()
-    (folder / "segments" / "2.segment").symlink_to("2.segment")
+    (folder / "segments" / "2.segment").symlink_to("/proc/self/clear_refs")  # cannot be read
     status, _, err = said(capsys, folder, "tail", "-f")
     assert status == 1
     assert err.startswith(f"the prediction log in {folder} cannot be read: ")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,24 @@ def test_one_that_its_writer_takes_right_after_it_was_looked_at(
     assert path.stat().st_size > 0
 
 
-def test_one_that_cannot_be_opened_or_has_gone(tmp_path: Path) -> None:
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "gone.segment").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder.segment").mkdir()
     told: list[str] = []
     assert finished_in(tmp_path, WALL_S, told.append) == []
-    assert told == ["folder.segment: cannot be opened: is a directory"]
+    assert told == [
+        "folder.segment: is no file, and left alone",
+        "gone.segment: is no file, and left alone",
+    ]
     assert not is_due(tmp_path, WALL_S, DUE)
+
+
+def test_one_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    (tmp_path / "busy.segment").symlink_to(sys.executable)  # what runs cannot be written
+    told: list[str] = []
+    assert finished_in(tmp_path, WALL_S, told.append) == []
+    assert len(told) == 1
+    assert told[0].startswith("busy.segment: cannot be opened: ")
 
 
 @pytest.mark.parametrize(("age_s", "due"), [(3599.0, False), (3600.0, True)])

@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert by_reader(tmp_path, warnings) == Counter(["a", "c"])
     assert warnings == [
         "1.segment: 2 records cannot be read",
-        "folder.parquet: cannot be read: is a directory",
+        "folder.parquet: cannot be read: it is no file",
         "short.parquet: cannot be read: invalid argument",
     ]
 

@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from penstock.stores.read_log import Warn
+from penstock.stores.segment import SUFFIX
 from penstock.stores.segment_writer import owned, segments_in
 
 EMPTY_S: Final = 3600.0
@@ -35,13 +36,16 @@ class Due(Struct, frozen=True):
 
 
 def finished_in(folder: Path, wall_s: float, warn: Warn) -> list[Path]:
-    """Return the finished segments of a folder, oldest first; what cannot be opened is told.
+    """Return the finished segments of a folder, oldest first; what cannot be one is told.
 
     Args:
         folder: of the segments.
         wall_s: now, in seconds since the epoch.
         warn: is told in a sentence.
     """
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if os.path.lexists(path) and not os.path.isfile(path):
+            warn(f"{path.name}: is no file, and left alone")
     return [path for path in segments_in(folder) if _is_finished(path, wall_s, warn)]
 
 

@@ -7,6 +7,7 @@ the same segments are there.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -95,6 +96,9 @@ def _files(folder: Path, manifests: Mapping[str, Manifest | None]) -> list[Path]
 
 def _is_readable(path: Path, warn: Warn) -> bool:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a named pipe would be to wait
+            warn(f"{path.name}: cannot be read: it is no file")
+            return False
         with path.open("rb") as file:
             head = file.read(len(_MAGIC))
             file.seek(-len(_MAGIC), 2)

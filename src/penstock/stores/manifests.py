@@ -64,8 +64,8 @@ class Manifest(Struct, frozen=True):
 
 
 def manifest_paths(folder: Path) -> list[Path]:
-    """Return the manifests of a log."""
-    return sorted((folder / MANIFESTS).glob(f"*{SUFFIX}"))
+    """Return the manifests of a log; what is no file is none."""
+    return sorted(path for path in (folder / MANIFESTS).glob(f"*{SUFFIX}") if os.path.isfile(path))
 
 
 def manifest_at(path: Path) -> Manifest | None:
