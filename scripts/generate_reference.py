@@ -514,7 +514,7 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "stores.prediction_log.CLOSE_TIMEOUT_S": ("time to write what is left at a stop", "s"),
     "stores.make_record.MAX_STORED_VALUES": (
-        "values of an input or output that is kept; of a larger input only a digest is",
+        "values of an input, of an output, of flags and scores; of a larger input a digest is kept",
         "values",
     ),
     "stores.make_record.MAX_GROUP_CHARACTERS": ("value of a group field", "characters"),

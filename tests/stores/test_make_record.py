@@ -146,6 +146,24 @@ def test_of_what_is_too_large_there_is_a_digest_at_most() -> None:
     assert (told.left_out, told.arms["b"].output) == (("output",), None)
 
 
+def test_of_too_many_rows_one_flag_and_score_are_kept() -> None:
+    most = MAX_STORED_VALUES // 2
+
+    def told(
+        flags: tuple[bool | None, ...], scores_of_rows: tuple[float | None, ...]
+    ) -> tuple[object, object, tuple[str, ...]]:
+        fields = {"is_outlier": flags, "outlier_score": scores_of_rows}
+        record = a_record(outcome=structs.replace(scores([0.5]), fields=fields))
+        one = kept(an_entry(record))
+        return one.is_outlier, one.outlier_score, one.left_out
+
+    assert told((False,) * most, (0.5,) * most) == ((False,) * most, (0.5,) * most, ())
+    rest = (None,) * most
+    assert told((False, *rest), (0.5, *rest)) == (False, 0.5, ("outlier",))
+    assert told((*rest, False, True), (0.5, *rest, -0.5)) == (True, -0.5, ("outlier",))
+    assert told((None, *rest), (None, *rest)) == (None, None, ("outlier",))
+
+
 def test_of_images_only_a_digest_is_kept() -> None:
     def digest(*values: bytes, key: bytes = b"k" * 32) -> str:
         request = structs.replace(a_request(), tensors={"image": image(*values)})

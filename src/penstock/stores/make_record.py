@@ -22,11 +22,11 @@ from penstock.core.values import (
     InferenceResponse,
     Trail,
 )
-from penstock.stores.policy import INPUT, OUTPUT, LogPolicy
+from penstock.stores.policy import INPUT, OUTLIER, OUTPUT, LogPolicy
 from penstock.stores.prediction_record import SCHEMA, ArmRecord, LoggedHop, encode_fields
 
 MAX_STORED_VALUES: Final = 16_384
-"""Of an input, or an output: of a larger one only a digest is kept, or nothing."""
+"""Of an input, an output, flags and scores by row: of more a digest is kept, one of each, nothing."""
 
 MAX_GROUP_CHARACTERS: Final = 256
 """Of a field's value; a longer one is cut."""
@@ -99,6 +99,7 @@ class RecordMaker:
             status, code = self._status_of(outcome), code_of(outcome)
             if isinstance(outcome, FanOutFailed):
                 arms = _arms(outcome.causes, keeps_output=False)
+        is_outlier, outlier_score = _told_of_rows(fields, left_out)
         # The fields of PredictionRecord in their order, not a PredictionRecord: half the cost.
         return encode_fields(
             (
@@ -122,8 +123,8 @@ class RecordMaker:
                 output,
                 arms,
                 left_out,
-                fields.get("is_outlier"),
-                fields.get("outlier_score"),
+                is_outlier,
+                outlier_score,
                 status,
                 code,
                 groups,
@@ -191,6 +192,21 @@ def _answered(
         left_out.append(OUTPUT)
     arms = _arms(response.arms, keeps_output=stored) if response.arms else _NO_ARMS
     return _output(response) if stored else None, arms
+
+
+def _told_of_rows(
+    fields: Mapping[str, AnswerField], left_out: list[str]
+) -> tuple[AnswerField, AnswerField]:
+    """Return flags and scores; of too many rows whether any is an outlier, and the lowest score."""
+    flags, scores = fields.get("is_outlier"), fields.get("outlier_score")
+    if not isinstance(flags, tuple) or not isinstance(scores, tuple):
+        return flags, scores
+    if len(flags) + len(scores) <= MAX_STORED_VALUES:
+        return flags, scores
+    left_out.append(OUTLIER)
+    told = [flag for flag in flags if flag is not None]
+    finite = [score for score in scores if isinstance(score, float)]
+    return any(told) if told else None, min(finite, default=None)
 
 
 def _values(response: InferenceResponse) -> int:

@@ -11,6 +11,7 @@ from penstock.core.record import Record
 
 INPUT = "input"
 OUTPUT = "output"
+OUTLIER = "outlier"
 
 
 class LogPolicy(Struct, frozen=True, kw_only=True):

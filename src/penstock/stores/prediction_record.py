@@ -65,7 +65,8 @@ class PredictionRecord(Struct, frozen=True, array_like=True):
         input_digest: of an input that is not kept, 32 hexadecimal digits.
         output: a value a row: scores, a label; None where there is none or it is not kept.
         arms: what the arms of a combined answer came to.
-        left_out: what is not kept, of `input`, `output` and `column:N`.
+        left_out: what is not kept, of `input`, `output` and `column:N`; `outlier`: flags and scores
+            of so many rows that there is one of each, whether any row is an outlier and the lowest.
         is_outlier: a flag, or one a row.
         outlier_score: likewise; None is no finite score.
         status: of HTTP; 499: the caller had gone.
