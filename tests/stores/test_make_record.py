@@ -8,7 +8,13 @@ from msgspec import structs
 from penstock.core.errors import DeadlineExceeded, FanOutFailed, InvalidInput, ModelFailed
 from penstock.core.record import Record, Role
 from penstock.core.values import AnswerKind, FieldValue, Hop, InferenceResponse, Tensors
-from penstock.stores.make_record import MAX_GROUP_CHARACTERS, MAX_STORED_VALUES
+from penstock.stores.held_bytes import held_bytes
+from penstock.stores.make_record import (
+    MAX_GROUP_CHARACTERS,
+    MAX_STORED_VALUES,
+    Entry,
+    entry_of,
+)
 from penstock.stores.policy import LogPolicy
 from penstock.stores.prediction_record import ArmRecord
 from tests.stores.ends import a_maker, a_record, an_entry, image, kept
@@ -144,6 +150,37 @@ def test_of_what_is_too_large_there_is_a_digest_at_most() -> None:
     arms = InferenceResponse(AnswerKind.KEYED, {}, arms={"a": scores(*fits), "b": scores([1.0])})
     told = kept(an_entry(a_record(outcome=arms)))
     assert (told.left_out, told.arms["b"].output) == (("output",), None)
+
+
+@pytest.mark.parametrize("keeps_output", [True, False])
+def test_an_output_that_is_not_kept_is_let_go_at_once(keeps_output: bool) -> None:
+    large = scores([0.5] * (MAX_STORED_VALUES + 1))
+    fields = {"is_outlier": True, "outlier_score": -0.5}
+    inner = InferenceResponse(AnswerKind.KEYED, {}, arms={"x": large, "y": ModelFailed("y")})
+    answers = (
+        structs.replace(large, fields=fields),
+        InferenceResponse(AnswerKind.KEYED, {}, arms={"a": scores([1.0]), "b": inner}),
+    )
+    policy = LogPolicy(route="iris", keeps_output=keeps_output)
+    for answer in answers:
+        whole = a_record(outcome=answer)
+        entry = entry_of(whole, policy, 1_750_000_000.0, "an-id")
+        assert entry.size_bytes < held_bytes(whole) - MAX_STORED_VALUES
+        assert kept(entry) == kept(Entry(whole, policy, 1_750_000_000.0, 0, "an-id"))
+        assert kept(entry).left_out == ("output",)
+        assert held_bytes(whole) > MAX_STORED_VALUES  # what the caller gets is as it was
+
+
+@pytest.mark.parametrize("keeps_output", [True, False])
+@pytest.mark.parametrize("outcome", [None, ModelFailed("m"), scores([0.5, 0.5])])
+def test_what_is_handed_over_gives_the_same_record(
+    keeps_output: bool, outcome: InferenceResponse | ModelFailed | None
+) -> None:
+    policy = LogPolicy(route="iris", keeps_output=keeps_output)
+    record = structs.replace(a_record(), outcome=outcome)
+    entry = entry_of(record, policy, 1_750_000_000.0, "an-id")
+    assert kept(entry) == kept(Entry(record, policy, 1_750_000_000.0, 0, "an-id"))
+    assert (entry.record is record) == (keeps_output or not isinstance(outcome, InferenceResponse))
 
 
 def test_of_too_many_rows_one_flag_and_score_are_kept() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from penstock.core.errors import FanOutFailed, ServingError
 from penstock.core.ids import IdSource
@@ -20,13 +20,15 @@ from penstock.core.values import (
     Array,
     FieldValue,
     InferenceResponse,
+    Tensors,
     Trail,
 )
+from penstock.stores.held_bytes import held_bytes
 from penstock.stores.policy import INPUT, OUTLIER, OUTPUT, LogPolicy
 from penstock.stores.prediction_record import SCHEMA, ArmRecord, LoggedHop, encode_fields
 
 MAX_STORED_VALUES: Final = 16_384
-"""Of an input, an output, flags and scores by row: of more a digest is kept, one of each, nothing."""
+"""Of an input, an output, flags and scores by row; of more a digest, one of each, or nothing."""
 
 MAX_GROUP_CHARACTERS: Final = 256
 """Of a field's value; a longer one is cut."""
@@ -34,6 +36,7 @@ MAX_GROUP_CHARACTERS: Final = 256
 _DIGEST_BYTES: Final = 16
 _OK: Final = 200
 _NO_TRAIL: Final[tuple[LoggedHop, ...]] = ()
+NO_OUTPUTS: Final[Tensors] = {}
 NO_ANSWER_FIELDS: Final[Mapping[str, AnswerField]] = {}
 _NO_ARMS: Final[Mapping[str, ArmRecord]] = {}
 
@@ -49,6 +52,7 @@ class Entry(Struct, frozen=True, gc=False):
         ended_s: when that was, in seconds since the epoch.
         size_bytes: about what it holds in memory.
         record_id: of the record, the same in all sinks; empty: one is made.
+        is_bare: the outputs are not in the record any more, as none of them would be kept.
     """
 
     record: Record
@@ -56,6 +60,38 @@ class Entry(Struct, frozen=True, gc=False):
     ended_s: float
     size_bytes: int
     record_id: str = ""
+    is_bare: bool = False
+
+
+def entry_of(record: Record, policy: LogPolicy, ended_s: float, record_id: str) -> Entry:
+    """Return what the loop hands over of a request's end, without outputs that will not be kept.
+
+    They may be large, and wait long. A large input has to wait: of it there will be a digest.
+
+    Args:
+        record: the request's end.
+        policy: what is kept of it.
+        ended_s: when that was, in seconds since the epoch.
+        record_id: of the record, the same in all sinks.
+    """
+    outcome = record.outcome
+    is_bare = False
+    if isinstance(outcome, InferenceResponse) and not _keeps_output(outcome, policy):
+        is_bare = True
+        record = structs.replace(record, outcome=_bare(outcome))
+    return Entry(record, policy, ended_s, held_bytes(record), record_id, is_bare)
+
+
+def _keeps_output(response: InferenceResponse, policy: LogPolicy) -> bool:
+    return policy.keeps_output and _values(response) <= MAX_STORED_VALUES
+
+
+def _bare(outcome: InferenceResponse | ServingError) -> InferenceResponse | ServingError:
+    """Return an answer without its outputs, and those of its arms."""
+    if isinstance(outcome, ServingError):
+        return outcome
+    arms = {name: _bare(arm) for name, arm in outcome.arms.items()}
+    return structs.replace(outcome, outputs=NO_OUTPUTS, arms=arms)
 
 
 @final
@@ -92,7 +128,8 @@ class RecordMaker:
         status, code, arms = _OK, "", _NO_ARMS
         if isinstance(outcome, InferenceResponse):
             model, version, fields = outcome.model, outcome.version, outcome.fields
-            output, arms = _answered(outcome, policy, left_out)
+            stored = not entry.is_bare and _keeps_output(outcome, policy)
+            output, arms = _answered(outcome, stored, left_out)
         elif outcome is None:
             status, code = CLIENT_GONE_STATUS, CLIENT_GONE
         else:
@@ -185,9 +222,8 @@ def _hops(trail: Trail) -> tuple[LoggedHop, ...]:
 
 
 def _answered(
-    response: InferenceResponse, policy: LogPolicy, left_out: list[str]
+    response: InferenceResponse, stored: bool, left_out: list[str]
 ) -> tuple[Any, Mapping[str, ArmRecord]]:
-    stored = policy.keeps_output and _values(response) <= MAX_STORED_VALUES
     if not stored:
         left_out.append(OUTPUT)
     arms = _arms(response.arms, keeps_output=stored) if response.arms else _NO_ARMS
