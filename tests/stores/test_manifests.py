@@ -5,11 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from penstock.core.folders import make_private
 from penstock.stores.manifests import (
     Made,
     Manifest,
     check_of,
-    make_folder,
     manifest_at,
     manifest_paths,
     place_of,
@@ -22,7 +22,7 @@ MANIFEST = Manifest("x", (MADE,), ("0.segment",), ("1.segment",))
 
 
 def test_a_manifest_as_it_was_written(tmp_path: Path) -> None:
-    make_folder(tmp_path / "manifests")
+    make_private(tmp_path / "manifests")
     path = tmp_path / "manifests" / "x.json"
     write_synced(path, msgspec.json.encode(MANIFEST))
     assert manifest_at(path) == MANIFEST
@@ -44,7 +44,7 @@ def test_where_a_file_lies(tmp_path: Path) -> None:
     waiting = tmp_path / "compacting" / "x" / MADE.file
     published = tmp_path / "parquet" / MADE.file
     assert place_of(tmp_path, MANIFEST, MADE) == published
-    make_folder(waiting.parent)
+    make_private(waiting.parent)
     waiting.write_bytes(b"123456789")
     assert place_of(tmp_path, MANIFEST, MADE) == waiting
     assert check_of(waiting) == MADE.check

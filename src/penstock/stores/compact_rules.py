@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from penstock.core.errors import PenstockError
-from penstock.stores.manifests import DAMAGED, make_folder, private, sync_folder
+from penstock.core.folders import make_private
+from penstock.stores.manifests import DAMAGED, private, sync_folder
 
 LOCK: Final = "compact.lock"
 
@@ -52,7 +53,7 @@ def keep(folder: Path, paths: Sequence[Path], step: Step = no_step) -> None:
         OSError: the disk refuses.
     """
     damaged = folder / DAMAGED
-    make_folder(damaged)
+    make_private(damaged)
     for number, path in enumerate(paths):
         step(f"keep {number}")
         with contextlib.suppress(FileNotFoundError):

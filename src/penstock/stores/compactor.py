@@ -23,6 +23,7 @@ from typing import Final, Protocol, TypeAlias, final
 import msgspec
 from msgspec import Struct
 
+from penstock.core.folders import make_private
 from penstock.stores.compact_rules import CannotCompact, Step, keep, no_step
 from penstock.stores.finished import finished_in
 from penstock.stores.log_folder import SEGMENTS
@@ -34,7 +35,6 @@ from penstock.stores.manifests import (
     SUFFIX,
     Made,
     Manifest,
-    make_folder,
     sync_folder,
     sync_folders,
     write_synced,
@@ -130,7 +130,7 @@ class Compactor:
         names = [path.name for path in segments]
         batch = sha256("\n".join(names).encode()).hexdigest()[:16]
         folder = self._folder / COMPACTING / batch
-        make_folder(folder)
+        make_private(folder)
         files = self._begin(folder, batch, names)
         whole: list[str] = []
         damaged: list[str] = []
@@ -178,7 +178,7 @@ class Compactor:
 
     def _commit(self, manifest: Manifest) -> None:
         folder = self._folder / MANIFESTS
-        make_folder(folder)
+        make_private(folder)
         sync_folder(self._folder)
         path = folder / f"{manifest.batch}{SUFFIX}"
         new = path.with_suffix(".new")
@@ -198,7 +198,7 @@ class Compactor:
         for number, made in enumerate(manifest.files):
             self._step(f"publish {number}")
             place = self._folder / PARQUET / made.file
-            make_folder(place.parent)
+            make_private(place.parent)
             with contextlib.suppress(FileNotFoundError):  # an earlier run has done so
                 (waiting / made.file).replace(place)
         if manifest.files:
@@ -220,7 +220,7 @@ class Compactor:
             (self._segments / name).unlink(missing_ok=True)
         if manifest.damaged:
             keep(self._folder, [self._segments / name for name in manifest.damaged], self._step)
-        make_folder(self._segments)  # somebody may have taken away an empty one
+        make_private(self._segments)  # somebody may have taken away an empty one
         sync_folder(self._segments)
 
 

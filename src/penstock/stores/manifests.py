@@ -11,8 +11,6 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from penstock.core.folders import FOLDER_MODE
-
 COMPACTING: Final = "compacting"
 MANIFESTS: Final = "manifests"
 PARQUET: Final = "parquet"
@@ -127,13 +125,6 @@ def _folders(folder: Path) -> Iterator[Path]:
         if path.is_dir():
             yield from _folders(path)
     yield folder
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder that only its owner reads, with all above it that are not there."""
-    if not path.is_dir():
-        make_folder(path.parent)
-        path.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def private(path: str, flags: int) -> int:

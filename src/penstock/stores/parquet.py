@@ -17,10 +17,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from penstock.core.folders import make_private
 from penstock.stores.columns import IN_THE_PATH, SCHEMA, day_number, day_text, tables_of
 from penstock.stores.compact_rules import Step, no_step
 from penstock.stores.compactor import Compacted
-from penstock.stores.manifests import Made, check_of, make_folder, private
+from penstock.stores.manifests import Made, check_of, private
 from penstock.stores.prediction_record import PredictionRecord
 from penstock.stores.read_log import Warn
 from penstock.stores.recompact import Recompactor
@@ -138,7 +139,7 @@ class _File:
     def __init__(self, folder: Path, name: str, segments: str) -> None:
         self._name = name
         self._path = folder / name
-        make_folder(self._path.parent)
+        make_private(self._path.parent)
         self._stream = open(self._path, "wb", opener=private)  # noqa: SIM115 - until `end`
         self._records = 0
         try:

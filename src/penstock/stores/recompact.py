@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias, final
 
+from penstock.core.folders import make_private
 from penstock.stores.compact_rules import CannotCompact, Step, alone, keep, no_step
 from penstock.stores.compactor import Begin, Compacted, Compactor
 from penstock.stores.log_folder import SEGMENTS
@@ -28,7 +29,6 @@ from penstock.stores.manifests import (
     PARQUET,
     Made,
     Manifest,
-    make_folder,
     manifest_at,
     manifest_paths,
     place_of,
@@ -148,7 +148,7 @@ class Recompactor:
         for file in waiting:
             if file not in broken:
                 place = self._folder / PARQUET / file.relative_to(self._folder / COMPACTING / batch)
-                make_folder(place.parent)
+                make_private(place.parent)
                 file.replace(place)
                 sync_folder(place.parent)
         keep(self._folder, [self._folder / SEGMENTS / name for name in names], self._step)
