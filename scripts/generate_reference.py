@@ -503,6 +503,14 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
         "most by which an outlier model is given up before the deadline",
         "s",
     ),
+    "spec.tree.MAX_SHADOWS_AT_ONCE": (
+        "most that `max_in_flight` of a mirror may be",
+        "shadow requests",
+    ),
+    "spec.tree.MAX_SHADOWS_WAITING": (
+        "most that `max_queued` of a mirror may be",
+        "shadow requests",
+    ),
     "stores.outlet.MAX_WAITING_RECORDS": (
         "records that wait for a sink of the prediction log; more are dropped and counted",
         "records",

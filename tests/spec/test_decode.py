@@ -263,6 +263,22 @@ def test_any_text_is_a_spec_or_has_problems(text: str) -> None:
     never_raises(text)
 
 
+def test_how_much_a_mirror_may_have_is_bounded() -> None:
+    text = """
+models: {svc: {path: a.onnx}, rf: {path: b.onnx}}
+routes:
+  most: [{mirror: {shadow: rf, max_in_flight: 256, max_queued: 16384}}, svc]
+  more: [{mirror: {shadow: rf, max_in_flight: 257, max_queued: 16385}}, svc]
+"""
+    _, problems = decode(read_text(text, {}))
+    assert [str(problem) for problem in problems] == [
+        "spec:5: routes.more[0].mirror.max_in_flight: expected a whole number from 1 to 256, "
+        "got 257",
+        "spec:5: routes.more[0].mirror.max_queued: expected a whole number from 1 to 16,384, "
+        "got 16385",
+    ]
+
+
 @pytest.mark.parametrize("written", ["1e-400", "-1e-400", '"${TINY}"'])
 def test_a_number_that_would_become_0_is_told(written: str) -> None:
     text = f"""

@@ -31,6 +31,8 @@ from penstock.spec.forms import (
         (tree.Model, "sample", Maybe(ListOf(Anything()))),
         (tree.Model, "labels", Maybe(Choice((Text(), ListOf(Text()))))),
         (tree.Model, "threads", Number(True, ge=1, le=256)),
+        (tree.Mirror, "max_in_flight", Number(True, ge=1, le=256)),
+        (tree.Mirror, "max_queued", Number(True, ge=1, le=16_384)),
         (tree.Model, "pure", Flag()),
         (tree.Model, "preprocess", Maybe(MapOf(Text(), Anything()))),
         (tree.FanOutArm, "threshold", Maybe(Number(False, ge=0, le=1))),

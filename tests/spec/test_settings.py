@@ -127,6 +127,18 @@ def test_what_is_no_target_is_told(spec: tree.Spec, target: str, problem: str) -
         ("mirrored/mirror", "state", "off", Setting("routes.mirrored[0].mirror.state", "off")),
         ("mirrored/mirror", "max_queued", "9", Setting("routes.mirrored[0].mirror.max_queued", 9)),
         (
+            "mirrored/mirror",
+            "max_queued",
+            "16384",
+            Setting("routes.mirrored[0].mirror.max_queued", 16_384),
+        ),
+        (
+            "mirrored/mirror",
+            "max_in_flight",
+            "256",
+            Setting("routes.mirrored[0].mirror.max_in_flight", 256),
+        ),
+        (
             "under/a/mirror",
             "percent",
             "5",
@@ -265,6 +277,18 @@ def test_a_value_is_read_as_in_the_file(
         ("all/svc", "threshold", ".nan", "threshold is a number from 0 to 1, not .nan"),
         ("all/svc", "timeout_s", "0", "timeout_s is a number above 0, not 0"),
         ("ab/svc", "weight", "-1", "weight is a number of at least 0, not -1"),
+        (
+            "mirrored/mirror",
+            "max_in_flight",
+            "257",
+            "max_in_flight is a whole number from 1 to 256, not 257",
+        ),
+        (
+            "mirrored/mirror",
+            "max_queued",
+            "16385",
+            "max_queued is a whole number from 1 to 16,384, not 16385",
+        ),
         ("ab/svc", "weight", "1e-400", f"weight is a number of at least 0, not 1e-400, {TINY}"),
         ("ab/svc", "weight", "1e400", f"weight is a number of at least 0, not 1e400, {HUGE}"),
         (

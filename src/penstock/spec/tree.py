@@ -11,9 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
+
+from penstock.core.background import DEFAULT_LIMIT
+
+MAX_SHADOWS_AT_ONCE: Final = DEFAULT_LIMIT
+"""Most that a mirror may have under way; all that is done beside the answers is bounded by it."""
+
+MAX_SHADOWS_WAITING: Final = 16_384
+"""Most that a mirror may let wait; a copy that waits for too long is dropped all the same."""
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -403,8 +411,12 @@ class Mirror(Node, frozen=True, kw_only=True, tag="mirror"):
 
     shadow: Annotated[Expression, Meta(description="The predictor that gets the copy.")]
     percent: Annotated[Percent, Meta(description="The share of requests that are copied.")] = 100.0
-    max_in_flight: Annotated[Count, Meta(description="Shadow requests at once.")] = 16
-    max_queued: Annotated[Count, Meta(description="Shadow requests that may wait.")] = 256
+    max_in_flight: Annotated[
+        int, Meta(description="Shadow requests at once.", ge=1, le=MAX_SHADOWS_AT_ONCE)
+    ] = 16
+    max_queued: Annotated[
+        int, Meta(description="Shadow requests that may wait.", ge=1, le=MAX_SHADOWS_WAITING)
+    ] = 256
     state: Annotated[
         ShadowState,
         Meta(description="`observe`: copies are made; `off`: the shadow is left alone."),
