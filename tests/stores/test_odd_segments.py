@@ -98,7 +98,7 @@ def test_recovery(log: Path) -> None:
 
 def test_compacting(log: Path) -> None:
     assert is_due(log / SEGMENTS, WALL_S, Due(size_bytes=1))
-    assert len(finished_in(log / SEGMENTS, WALL_S, [].append)) == 1
+    assert len(finished_in(log / SEGMENTS, WALL_S, lambda sentence: None)) == 1
     warnings: list[str] = []
     done, _ = compact_log(log, WALL_S, 30.0, warnings.append)
     assert warnings == [f"{name}: is no file, and left alone" for name in NAMES]

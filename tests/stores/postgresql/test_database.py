@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import psycopg
 import pytest
 
 from penstock.stores.postgresql.address import VARIABLE, Address, address_in
-from penstock.stores.postgresql.database import CannotShip, Postgresql, RowsRefused
+from penstock.stores.postgresql.database import CannotShip, Postgresql, RowsRefused, _cut
 from penstock.stores.postgresql.row import COLUMNS, bare_row_of, row_of
 from penstock.stores.postgresql.tables import MIGRATIONS, Migrations
 from penstock.stores.prediction_record import ArmRecord, PredictionRecord
@@ -272,6 +274,40 @@ def test_a_database_that_never_answers_is_cut_off(database: str) -> None:
         with pytest.raises(CannotShip):
             opens.ship([row_of(a_prediction())], {})
         assert not opens.is_open
+
+
+def test_it_is_cut_off_also_where_no_more_files_can_be_opened(database: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def step(name: str) -> None:
+        if name == "begin":
+            lowest = os.dup(0)
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            with pytest.raises(OSError, match="Too many open files"):
+                os.dup(0)
+
+    with (
+        opened(database, answer_s=0.2, step=step) as opens,
+        psycopg.connect(database) as other,
+    ):
+        other.execute("LOCK TABLE penstock_predictions")
+        try:
+            with pytest.raises(CannotShip):
+                opens.ship([row_of(a_prediction())], {})
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not opens.is_open
+        assert other.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_what_has_been_answered_is_not_cut_any_more(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        answered = threading.Lock()
+        answered.acquire()
+        _cut(connection, answered)
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    _cut(connection, threading.Lock())  # it has ended
 
 
 def test_another_fault_ends_the_connection(database: str) -> None:

@@ -7,7 +7,6 @@ either both are there or neither, and what is shipped again is recognized by its
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -182,13 +181,15 @@ class Postgresql:
     @contextmanager
     def _cut_when_late(self, connection: Connection[Any]) -> Iterator[None]:
         """Cut the connection where the database accepts what is asked, and never answers."""
-        timer = threading.Timer(self._answer_s, _cut, [connection])
+        answered = threading.Lock()
+        timer = threading.Timer(self._answer_s, _cut, [connection, answered])
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+            answered.acquire()  # for good: it is not cut any more, as its number may be another's
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -209,12 +210,17 @@ class Postgresql:
             raise
 
 
-def _cut(connection: Connection[Any]) -> None:
-    with (
-        contextlib.suppress(Exception),  # it has ended meanwhile
-        socket.socket(fileno=os.dup(connection.fileno())) as peer,
-    ):
-        peer.shutdown(socket.SHUT_RDWR)
+def _cut(connection: Connection[Any], answered: threading.Lock) -> None:
+    """Shut a connection down, unless it has been answered; that takes no descriptor more."""
+    if not answered.acquire(blocking=False):
+        return
+    with contextlib.suppress(Exception):  # it has ended meanwhile
+        peer = socket.socket(fileno=connection.fileno())
+        try:
+            peer.shutdown(socket.SHUT_RDWR)
+        finally:
+            peer.detach()  # it is the connection's to close
+    answered.release()
 
 
 def _version(connection: Connection[Any]) -> int:
