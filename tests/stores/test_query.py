@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -56,7 +57,23 @@ def test_a_record_that_stands_in_both_counts_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model=zzz/day=x", "g[ab]", "g*", "g?", "[", "[*]?", "a\\b", "route=b"]
+    "name",
+    [
+        "model=zzz/day=x",
+        "g[ab]",
+        "g*",
+        "g?",
+        "[",
+        "[*]?",
+        "a\\b",
+        "route=b",
+        "a\\b*",
+        "\\*",
+        "\\\\?",
+        "[\\]",
+        "g\\/*",
+        "a\\",
+    ],
 )
 def test_a_log_may_lie_anywhere(tmp_path: Path, name: str) -> None:
     for number, place in enumerate((name, "ga", "gz", "a[b]")):
@@ -70,11 +87,18 @@ def test_a_log_may_lie_anywhere(tmp_path: Path, name: str) -> None:
     kept = [("a0", "svc", "a", day), ("b0", "", "b", day)]
     assert ask(tmp_path / name, sql) == kept
     assert ask(tmp_path / name, f"{sql.split(' ORDER')[0]} WHERE route = 'b'") == kept[1:]
+    inside = os.listdir("/proc/self/fd") if Path("/proc/self/fd").is_dir() else []
+    assert ask(tmp_path / name, sql) == kept
+    assert len(os.listdir("/proc/self/fd") if inside else []) <= len(inside)  # none is left open
 
 
 def test_an_empty_log(tmp_path: Path) -> None:
     assert ask(tmp_path, "SELECT count(*) FROM records") == [(0,)]
     assert ask(tmp_path, "SELECT * FROM records") == []
+
+
+def test_no_log_below_a_backslash(tmp_path: Path) -> None:
+    assert ask(tmp_path / "a\\b*", "SELECT count(*) FROM records") == [(0,)]
 
 
 def test_files_without_segments(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ AT_ONCE: Final = 4096
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in SCHEMA.names)
 _KEY: Final = ("record_id", "role", "place")
 _MEANT: Final[Mapping[str, str]] = {"*": "[*]", "?": "[?]", "[": "[[]"}
+_BY_NUMBER: Final = Path("/proc/self/fd")
 _SETTINGS: Final = (
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
@@ -89,10 +91,28 @@ def answered(folder: Path, sql: str, warn: Warn) -> Iterator[Answer]:
         QueryFailed: it is no SELECT that DuckDB answers.
     """
     view = view_of(folder, warn)
-    with _translated(), duckdb.connect(":memory:") as connection:
+    with _translated(), _reached(folder) as reached, duckdb.connect(":memory:") as connection:
+        files = tuple(reached / path.relative_to(folder) for path in view.files)
         _check(connection, sql)
-        _open(connection, view)
+        _open(connection, View(view.live, files))
         yield Answer(connection.sql(sql))
+
+
+@contextmanager
+def _reached(folder: Path) -> Iterator[Path]:
+    """Yield a folder's path as DuckDB can do with it: it takes backslashes for more than letters.
+
+    There is no pattern for a path that has one and a wildcard. Linux has open folders under names
+    without either; elsewhere such a path is not found, and DuckDB says so.
+    """
+    if "\\" not in str(folder) or not (folder.is_dir() and _BY_NUMBER.is_dir()):
+        yield folder
+        return
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield _BY_NUMBER / str(number)
+    finally:
+        os.close(number)
 
 
 def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -147,10 +167,7 @@ def _in_path(name: str, above: int) -> str:
 
 
 def _literal(file: Path) -> str:
-    """Return the pattern that DuckDB finds this one file by.
-
-    Where a backslash is in the path as well it finds none, and says so.
-    """
+    """Return the pattern that DuckDB finds this one file by."""
     return "".join(_MEANT.get(one, one) for one in str(file))
 
 
