@@ -27,6 +27,9 @@ PACKAGES: Final = (
     "uvicorn-worker",
     "httpx",
     "aiohttp",
+    "duckdb",
+    "pyarrow",
+    "psycopg",
 )
 
 
