@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.stores import columns as parquet
 from penstock.stores.postgresql.row import COLUMNS, KEY, Row, bare_row_of, row_of
 from penstock.stores.prediction_record import ArmRecord, PredictionRecord
 from tests.stores.postgresql.shipped import HOSTILE, a_prediction
 
 LARGEST = 2**64 - 1
+JSON = ("input", "output", "arms", "trail", "groups")
 
 
 def named(row: Row) -> dict[str, Any]:
@@ -25,6 +27,43 @@ def test_the_key_stands_among_the_columns() -> None:
     assert set(KEY) <= set(names)
     assert len(set(names)) == len(names)
     assert not any(column.is_bulky for column in COLUMNS if column.name in KEY)
+
+
+def test_the_columns_are_those_of_the_parquet_files() -> None:
+    """They are written down in two places: types, values and order differ, names must not."""
+    assert {column.name for column in COLUMNS} == set(parquet.SCHEMA.names) - {"day"}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        PredictionRecord(1, "id", "primary"),
+        a_prediction(
+            input=[[1.0, None]],
+            output=[[0.5]],
+            arms={"a": ArmRecord(model="m", output=[[1.0]])},
+            trail=(("model:a@1", 0.0, 1.5), ("model:b@1", 0.5, 1.0)),
+            groups={"field:n": 3},
+            left_out=("column:1",),
+            is_outlier=(False, None, True),
+            outlier_score=(0.5, None, -0.5),
+            seed=LARGEST,
+        ),
+        a_prediction(is_outlier=True, outlier_score=-1.5),
+        a_prediction(is_outlier=(None, None), outlier_score=(None, None)),
+    ],
+)
+def test_a_column_says_what_that_of_the_parquet_files_says(record: PredictionRecord) -> None:
+    (other,) = parquet.table_of([record]).to_pylist()
+    for name, value in named(row_of(record)).items():
+        assert plain(name, value) == plain(name, other[name]), name
+
+
+def plain(name: str, value: object) -> object:
+    """Return a value as both have it: JSON read, nothing instead of what is empty."""
+    if name in JSON and isinstance(value, str):
+        value = json.loads(value)
+    return None if value in ([], {}) else value
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
