@@ -323,7 +323,7 @@ def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
     write_segment(tmp_path, "1", logged("mine"))
     warnings: list[str] = []
     assert compact(tmp_path, warnings)[0].segments == 1
-    assert warnings == ["0.segment: cannot be opened: is a directory"]
+    assert warnings == ["0.segment: is no file, and left alone"]
 
 
 # --- a disk without room -------------------------------------------------------------

@@ -26,11 +26,10 @@ from penstock.core.log import Says
 from penstock.core.record import Record, Recorder, Role
 from penstock.core.snapshot import Reading
 from penstock.stores.batch import Batch
-from penstock.stores.held_bytes import held_bytes
 from penstock.stores.line_sink import LineSink
 from penstock.stores.log_folder import key_of
 from penstock.stores.log_thread import LogThread, Pace
-from penstock.stores.make_record import Entry, RecordMaker, StatusOf
+from penstock.stores.make_record import RecordMaker, StatusOf, entry_of
 from penstock.stores.outlet import Outlet
 from penstock.stores.policy import LogPolicy, Policies
 from penstock.stores.quick_record import quick_record
@@ -152,7 +151,7 @@ class PredictionLog:
             count = encoded.count = encoded.count + 1
             is_full = count >= FLUSH_RECORDS or len(encoded.records) >= FLUSH_BYTES
         else:
-            batch.add(Entry(record, policy, ended_s, held_bytes(record), record_id))
+            batch.add(entry_of(record, policy, ended_s, record_id))
             is_full = len(batch.entries) >= FLUSH_RECORDS or batch.entry_bytes >= FLUSH_BYTES
         if is_full:
             self.flush()

@@ -143,8 +143,12 @@ def _write_all(file: int, content: bytes | bytearray) -> None:
 
 
 def segments_in(folder: Path) -> list[Path]:
-    """Return the segments of a folder, oldest first; none where there is no such folder."""
-    return sorted(folder.glob(f"*{SUFFIX}"))
+    """Return the segments of a folder, oldest first; none where there is no such folder.
+
+    What has such a name and is no file is none: to open a named pipe would be to wait for somebody
+    who writes to it.
+    """
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if os.path.isfile(path))
 
 
 @contextmanager
