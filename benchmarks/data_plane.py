@@ -32,7 +32,7 @@ from penstock.core.drive import Driven
 from penstock.core.ids import IdSource, SeedSource
 from penstock.core.measures import Measure
 from penstock.core.predictor import Predictor
-from penstock.core.record import Record, Recorder, Role
+from penstock.core.record import Record, Role
 from penstock.core.values import (
     NO_FIELDS,
     AnswerKind,
@@ -97,7 +97,6 @@ def edge(
     predictor: Predictor,
     clock: Clock,
     fields: Mapping[str, FieldValue] = NO_FIELDS,
-    recorder: Recorder = keep_nothing,
 ) -> Answer:
     """What the gateway does for a request beside HTTP: its identity, its run, its record."""
     new_id, new_seed, now_s = IdSource().new_id, SeedSource().new_seed, clock.now_s
@@ -110,7 +109,7 @@ def edge(
         )
         response = await predictor(request)
         elapsed_s = now_s() - started_s
-        recorder(Record(Role.PRIMARY, ROUTE, request.request_id, request, response, elapsed_s))
+        keep_nothing(Record(Role.PRIMARY, ROUTE, request.request_id, request, response, elapsed_s))
 
     return answer
 

@@ -526,7 +526,7 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
         "values",
     ),
     "stores.make_record.MAX_GROUP_CHARACTERS": ("value of a group field", "characters"),
-    "stores.segment.MAX_PAYLOAD_BYTES": ("one record of the prediction log", "bytes"),
+    "stores.segment.MAX_PAYLOAD_BYTES": ("a record, or small ones together, of the log", "bytes"),
     "stores.segment.MAX_FRAME_RECORDS": ("small records in one frame of a segment", "records"),
     "stores.segment_writer.MAX_SEGMENT_BYTES": ("segment of the prediction log", "bytes"),
     "stores.log_thread.MAX_SEGMENT_S": ("how long a segment is added to", "s"),

@@ -34,7 +34,7 @@ Figures = Mapping[str, Sequence[float]]
 
 
 def run(bench: Bench) -> Report:
-    """Measures in process the layer's price: layer, record and the writing of it."""
+    """Measures in process the log's price: a record, its writing, and the id in the answer."""
     specs = [
         single_spec(bench.workspace),
         logged_spec(bench.workspace),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from penstock.core.errors import DeadlineExceeded, ModelFailed, ServingError
 from penstock.core.labels import LABEL, PROBA, SCORES, as_labels
@@ -155,6 +156,15 @@ class TestEncoding:
             for fields in ({}, PENDING):
                 pieces = json.loads(await encode_large(response, fields))
                 assert pieces == {**as_json(response), **fields}
+
+
+@by_kind
+async def test_the_face_s_fields_stand_before_the_answer_s_in_pieces_too(make: Make) -> None:
+    response = structs.replace(make(2), fields={"mode": "rose"})
+    content = encode(response, {"job_id": "r1"})
+    assert content is not None
+    assert content.endswith(b',"job_id":"r1","mode":"rose"}')
+    assert await encode_large(response, {"job_id": "r1"}) == content
 
 
 @given(rows=st.integers(1, 9000), columns=st.integers(1, 9000))

@@ -15,13 +15,16 @@ import pytest
 
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ModelFailed, ModelFileError, NotReady, SpecError
+from penstock.core.log import Log
 from penstock.core.predictor import Description
 from penstock.core.record import Record, Role
 from penstock.core.values import AnswerKind, InferenceRequest, InferenceResponse
-from penstock.graph.open import Graph, open_graph
+from penstock.graph.open import Graph, open_graph, shared
 from penstock.spec import tree
 from penstock.spec.decode import decode
 from penstock.spec.read import read_text
+from penstock.stores.prediction_log import PredictionLog
+from penstock.stores.sinks import LogPlaces
 from tests.support import IRIS, ManualClock, hops, settle
 
 ROOT: Final = Path(__file__).parents[2]
@@ -92,6 +95,29 @@ async def test_routes_open_in_the_specs_order() -> None:
             assert route.name == route.description.name == name
             answer = await route.node.predictor(asking(graph))
             assert answer.kind is route.description.kind
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_who_listens_to_all_is_told_in_place_of_the_log(
+    tmp_path: Path, listens: bool
+) -> None:
+    clock = SystemClock()
+    log = Log(clock, write=lambda _: True)
+    predictions = PredictionLog(
+        LogPlaces(str(tmp_path)), clock=clock, log=log, status_of=lambda _: 500
+    )
+    told = list[Record]().append if listens else None
+    shares = shared(clock=clock, log=log, recorder=told, predictions=predictions)
+    spec = spec_of("""
+        models: {svc: {path: MODELS/iris_svc.onnx}}
+        routes: {a: [{prediction_log: }, svc], b: svc}
+    """)
+    async with open_graph(spec, folder=MODELS, shares=shares) as graph:
+        logged, other = graph.routes.values()
+        assert (logged.is_logged, other.is_logged) == (True, False)
+        assert other.recorder is told
+        assert (logged.recorder is told) is listens
+        assert logged.recorder is not None
 
 
 async def test_a_route_answers_its_own_sample() -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from penstock.core.errors import ServingError
-from penstock.core.ids import IdSource
 from penstock.core.record import Record, Role
 from penstock.core.values import InferenceResponse
 from penstock.gateway.status import status_of
 from penstock.stores.batch import Batch
 from penstock.stores.make_record import Entry, RecordMaker
 from penstock.stores.policy import LogPolicy
-from penstock.stores.prediction_record import PredictionRecord, decode_record
+from penstock.stores.prediction_record import PredictionRecord, decode_record, encode_fields
 from penstock.stores.segment import SegmentReader
 from penstock.stores.segment_writer import segments_in
 from tests.support import a_request, scores
@@ -38,7 +37,7 @@ def a_record(
 
 
 def an_entry(record: Record | None = None, policy: LogPolicy = IRIS) -> Entry:
-    return Entry(record or a_record(), policy, 1_750_000_000.0, 100)
+    return Entry(record or a_record(), policy, 1_750_000_000.0, 100, "the-id")
 
 
 def a_batch(*entries: Entry) -> Batch:
@@ -49,8 +48,22 @@ def a_batch(*entries: Entry) -> Batch:
     return batch
 
 
+def packed(text: str) -> bytes:
+    """Return a text as MessagePack: what a frame may hold, and yet no record."""
+    return encode_fields(text)
+
+
+def some_encoded(*texts: str, promised: Sequence[str] = ()) -> Batch:
+    """Return records as they are handed over that have been made; or what stands for them."""
+    batch = Batch()
+    for part, its in ((batch.plain, texts), (batch.promised, promised)):
+        part.records += b"".join(map(packed, its))
+        part.count = len(its)
+    return batch
+
+
 def a_maker(key: bytes = b"k" * 32) -> RecordMaker:
-    return RecordMaker(key, status_of, IdSource(lambda count: b"\x11" * count))
+    return RecordMaker(key, status_of)
 
 
 def kept(entry: Entry, maker: RecordMaker | None = None) -> PredictionRecord:

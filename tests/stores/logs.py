@@ -13,6 +13,7 @@ import duckdb
 from penstock.stores.prediction_record import PredictionRecord, encode_fields
 from penstock.stores.query import answered
 from penstock.stores.segment import END, HEAD, framed
+from tests.stores.ends import packed
 
 DAY_US: Final = 86_400_000_000
 WALL_S: Final = 3 * 86_400.0
@@ -23,11 +24,6 @@ def logged(record_id: str, **fields: Any) -> PredictionRecord:  # noqa: ANN401
     """Return a record that has little more than an id."""
     told = {"route": "a", "role": "primary", "place": "a", "time_us": DAY_US, **fields}
     return PredictionRecord(1, record_id, **told)
-
-
-def packed(text: str) -> bytes:
-    """Return a text as MessagePack: what a frame may hold, and yet no record."""
-    return encode_fields(text)
 
 
 def write_segment(

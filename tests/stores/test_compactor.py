@@ -300,7 +300,7 @@ def test_the_segment_of_a_later_version_is_left_for_it(tmp_path: Path) -> None:
     assert compact(tmp_path, warnings)[0].segments == 1
     assert segments_in(tmp_path / "segments") == [path]
     assert warnings == [
-        "0.segment: its 1 records are of a later version of Penstock; the segment is left as it "
+        "0.segment: its 1 records are of another version of Penstock; the segment is left as it "
         "is, for that version"
     ]
     assert compact(tmp_path)[0] == Compacted()
@@ -313,7 +313,7 @@ def test_the_segment_of_another_format_is_left_for_it(tmp_path: Path) -> None:
     assert compact(tmp_path, warnings)[0] == Compacted()
     assert segments_in(tmp_path / "segments") == [path]
     assert warnings == [
-        "0.segment: it is of a later version of Penstock; the segment is left as it is, for that "
+        "0.segment: it is of another version of Penstock; the segment is left as it is, for that "
         "version"
     ]
 

@@ -11,7 +11,7 @@ import pytest
 from penstock.stores.log_folder import drop_old_segments, key_of
 from penstock.stores.segment import END, HEAD, framed
 from penstock.stores.segment_writer import SegmentWriter, segments_in
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 from tests.supervisor.disk import a_full_disk
 
 DAY_S = 86400.0

@@ -11,17 +11,15 @@ import numpy as np
 from msgspec import structs
 
 from penstock.core.clock import Clock
-from penstock.core.ids import IdSource
 from penstock.gateway.status import status_of
-from penstock.stores.batch import OVERHEAD_BYTES, Batch
+from penstock.stores.batch import OVERHEAD_BYTES
 from penstock.stores.log_folder import SEGMENTS, key_of
 from penstock.stores.log_thread import LogThread, Pace
 from penstock.stores.make_record import RecordMaker
 from penstock.stores.segment import HEAD, SegmentReader, framed
 from penstock.stores.segment_sink import SegmentSink
 from penstock.stores.segment_writer import segments_in
-from tests.stores.ends import a_batch, a_maker, a_record, an_entry, logged
-from tests.stores.logs import packed
+from tests.stores.ends import a_batch, a_maker, a_record, an_entry, logged, packed, some_encoded
 from tests.support import ManualClock, a_request
 from tests.waiting import BOUND_S, until
 
@@ -37,7 +35,7 @@ class Told:
         sink = SegmentSink(folder, clock=clock or ManualClock(), pace=pace)
         self.thread = LogThread(
             sink,
-            maker=lambda: RecordMaker(key_of(folder), status_of, IdSource()),
+            maker=lambda: RecordMaker(key_of(folder), status_of),
             tell=self.tell,
             pace=pace,
         )
@@ -79,7 +77,7 @@ def test_what_killed_processes_left_is_told_first(tmp_path: Path) -> None:
     told = Told(tmp_path)
     told.stop()
     (sentence,) = told.sentences
-    assert "0 records are whole, the last 11 bytes were torn" in sentence
+    assert "0 records are whole, the last 11 bytes, of 1 records, were torn" in sentence
 
 
 def test_a_disk_that_refuses_is_tried_again(tmp_path: Path) -> None:
@@ -246,19 +244,9 @@ def test_what_was_left_may_be_out_of_reach_and_the_sink_rests_when_nothing_comes
     assert sentences == ["the prediction log's strange cannot be read"]
 
 
-def encoded(*texts: str) -> Batch:
-    batch = Batch()
-    for text in texts:
-        batch.plain.records += packed(text)
-        batch.plain.count += 1
-    return batch
-
-
 def test_what_has_been_made_is_written_together(tmp_path: Path) -> None:
     told = Told(tmp_path)
-    batch = encoded("a", "b")
-    batch.promised.records += packed("c")
-    batch.promised.count = 1
+    batch = some_encoded("a", "b", promised=["c"])
     batch.add(an_entry())
     told.thread.write(batch)
     told.stop()
@@ -277,7 +265,35 @@ def test_of_what_has_been_made_one_that_cannot_be_kept_costs_no_other() -> None:
         pace=QUICK,
     )
     thread.start()
-    thread.write(encoded("a", "too large", "b"))
+    thread.write(some_encoded("a", "too large", "b"))
     assert thread.stop(BOUND_S)
     assert (thread.written, thread.lost, thread.done) == (2, 1, 3)
     assert [str(error) for error in errors] == ["no such thing", "too large"]
+
+
+def test_a_batch_that_cannot_even_be_taken_apart_is_lost_and_the_thread_goes_on() -> None:
+    errors: list[object] = []
+    thread = LogThread(
+        Strange(most_bytes=4),
+        maker=a_maker,
+        tell=lambda sentence, error: errors.append(sentence),
+        pace=QUICK,
+    )
+    thread.start()
+    broken = some_encoded("too large")
+    broken.plain.count = 3
+    thread.write(broken)
+    thread.write(some_encoded("a"))
+    assert thread.stop(BOUND_S)
+    assert (thread.written, thread.lost, thread.done) == (1, 3, 4)
+    assert errors[1:] == ["3 predictions could not be recorded"]
+
+
+def test_what_has_been_made_and_cannot_be_written_at_the_end_is_lost_and_counted(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / SEGMENTS).write_text("in the way")
+    told = Told(tmp_path, pace=Pace(retry_s=BOUND_S))
+    told.thread.write(some_encoded("a", "b"))
+    told.stop()
+    assert (told.thread.done, told.thread.written, told.thread.lost) == (2, 0, 2)

@@ -12,8 +12,7 @@ from penstock.stores import outlet as outlets
 from penstock.stores.batch import Batch
 from penstock.stores.log_thread import LogThread, Pace
 from penstock.stores.outlet import Outlet
-from tests.stores.ends import IRIS, a_batch, a_maker, an_entry
-from tests.stores.logs import packed
+from tests.stores.ends import IRIS, a_batch, a_maker, an_entry, some_encoded
 from tests.waiting import BOUND_S
 
 BLOCKING = structs.replace(IRIS, blocks=True)
@@ -90,14 +89,6 @@ def entries(count: int, *, blocking: int = 0) -> Batch:
     return a_batch(*[an_entry(policy=policy) for policy in policies])
 
 
-def encoded(count: int, *, promised: int = 0) -> Batch:
-    batch = Batch()
-    for part, number in ((batch.plain, count), (batch.promised, promised)):
-        part.records += packed("x") * number
-        part.count = number
-    return batch
-
-
 def test_what_is_handed_over_is_written(held: Held) -> None:
     held.outlet.offer(entries(3))
     assert held.outlet.waiting == 3
@@ -132,13 +123,13 @@ def test_what_does_not_fit_is_dropped_and_counted(held: Held) -> None:
 
 
 def test_of_what_has_been_made_only_what_is_promised_is_kept_then(held: Held) -> None:
-    held.outlet.offer(encoded(3, promised=1))
-    held.outlet.offer(encoded(2))
+    held.outlet.offer(some_encoded(*"xxx", promised="p"))
+    held.outlet.offer(some_encoded(*"xx"))
     assert held.counts() == {"full": 2, "gated": 4}
-    held.outlet.offer(encoded(5, promised=3))
+    held.outlet.offer(some_encoded(*"xxxxx", promised="ppp"))
     assert (held.counts()["full"], held.outlet.waiting) == (7, 7)
-    held.outlet.offer(encoded(0, promised=3))  # there is room for a batch, whatever its size
-    held.outlet.offer(encoded(0, promised=1))
+    held.outlet.offer(some_encoded(promised="ppp"))  # there is room for a batch, whatever its size
+    held.outlet.offer(some_encoded(promised="p"))
     assert (held.counts()["full"], held.outlet.waiting) == (8, 10)
     held.stop()
     assert held.sink.appended == [b"....", b"...", b"..."]

@@ -14,6 +14,7 @@ import pytest
 from msgspec import structs
 
 from penstock.core import families
+from penstock.core.errors import ModelFailed
 from penstock.core.log import Log
 from penstock.core.record import Role
 from penstock.gateway.status import status_of
@@ -26,7 +27,7 @@ from penstock.stores.segment import HEAD
 from penstock.stores.segment_writer import segments_in
 from penstock.stores.sinks import LogPlaces
 from tests.stores.ends import IRIS, a_record, logged
-from tests.support import ManualClock, scores, settle
+from tests.support import ManualClock, a_request, scores, settle
 from tests.waiting import until
 
 
@@ -135,6 +136,37 @@ async def test_those_that_are_promised_are_handed_over_with_the_others(tmp_path:
     await it.log.close()
 
 
+async def test_all_kinds_together_are_no_more_than_a_batch(tmp_path: Path) -> None:
+    it = Logging(tmp_path)
+    kinds = [it.log.taker(IRIS), it.log.taker(structs.replace(IRIS, blocks=True))]
+    failed = a_record(outcome=ModelFailed("svc"))
+    for number in range(FLUSH_RECORDS):
+        kinds[number % 2](failed if number % 3 else a_record(number))
+    assert it.clock.timers == 0
+    await until(lambda: it.log.waiting == 0)
+    assert it.log.detail()["sinks"]["segments"]["written"] == FLUSH_RECORDS
+    await it.log.close()
+
+
+async def test_what_is_promised_is_kept_where_there_is_no_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet, "MAX_WAITING_RECORDS", 1)
+    folder = tmp_path / "log"
+    folder.write_text("in the way")
+    it = Logging(folder, pace=Pace(retry_s=0.001))
+    it.take(1)
+    it.log.flush()
+    it.log.taker(IRIS)(a_record(1))
+    it.log.taker(structs.replace(IRIS, blocks=True))(a_record(2))
+    it.log.flush()
+    assert it.counts()["segments full"] == 1
+    folder.unlink()
+    await until(lambda: it.log.waiting == 0)
+    await it.log.close()
+    assert [one.request_id for one in logged(folder)] == ["r0", "r2"]
+
+
 async def test_large_answers_that_are_not_kept_are_not_held(tmp_path: Path) -> None:
     it = Logging(tmp_path)
     it.log.taker(IRIS)(a_record(outcome=scores([0.0] * (prediction_log.FLUSH_BYTES // 4))))
@@ -166,9 +198,10 @@ async def test_who_is_not_among_the_sample_is_counted(tmp_path: Path) -> None:
 
 async def test_only_routes_that_are_logged_are(tmp_path: Path) -> None:
     it = Logging(tmp_path)
+    it.log.taker(IRIS)(a_record(1))
     record = it.log.recorder({"iris": IRIS})
-    record(a_record(1))
-    record(a_record(2, place="another"))
+    other = structs.replace(a_request(), route="another")
+    record(structs.replace(a_record(2, role=Role.SHADOW), request=other))
     record(a_record(3, place="routes.iris[0].mirror.shadow", role=Role.SHADOW))
     record(structs.replace(a_record(4, role=Role.OBSERVE), request=None))
     await it.log.close()
@@ -183,7 +216,7 @@ async def test_where_there_is_no_sink_it_is_said_once_and_counted() -> None:
     it.log.recorder({})
     it.log.begin()
     assert it.lines == []
-    it.log.recorder({"iris": IRIS})(a_record())
+    it.log.recorder({"iris": IRIS})(a_record(role=Role.SHADOW))
     it.log.recorder({"iris": IRIS})  # of the next generation
     assert len(it.lines) == 1
     assert "predictions are not recorded" in it.lines[0]
@@ -245,9 +278,18 @@ async def test_both_sinks_get_every_record_and_it_is_the_same(tmp_path: Path, st
     assert set(it.log.detail()["sinks"]) == {"segments", "stdout"}
 
 
+async def test_records_that_are_made_at_once_are_in_both_too(tmp_path: Path, stdout: int) -> None:
+    it = Logging(tmp_path, sinks=("stdout",))
+    it.take(3)
+    await it.log.close()
+    told, kept = lines(stdout), logged(tmp_path)
+    assert [one["record_id"] for one in told] == [one.record_id for one in kept]
+    assert [one.request_id for one in kept] == ["r0", "r1", "r2"]
+
+
 async def test_it_needs_no_folder(stdout: int) -> None:
     it = Logging(None, sinks=("stdout",))
-    it.log.recorder({"iris": IRIS})(a_record(1))
+    it.log.recorder({"iris": IRIS})(a_record(1, role=Role.SHADOW))
     assert it.log.has_room()
     await it.log.close()
     assert [one["request_id"] for one in lines(stdout)] == ["r1"]

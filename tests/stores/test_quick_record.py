@@ -12,6 +12,7 @@ from penstock.core.errors import ModelFailed
 from penstock.core.labels import LABEL, PROBA
 from penstock.core.record import Record
 from penstock.core.values import AnswerKind, Array, Hop, InferenceResponse
+from penstock.stores.batch import Encoded
 from penstock.stores.policy import LogPolicy
 from penstock.stores.prediction_record import decode_record
 from penstock.stores.quick_record import QUICK_VALUES, quick_record
@@ -28,7 +29,7 @@ def a_plain(
 
 
 def made(record: Record, policy: LogPolicy = IRIS) -> bool:
-    return quick_record(record, policy, WALL_S, "the-id", bytearray())
+    return quick_record(record, policy, WALL_S, "the-id", Encoded())
 
 
 @given(
@@ -64,16 +65,19 @@ def test_they_are_the_same(
     request = a_request(*rows, request_id="r3", fields=fields, seed=2**64 - 1)
     record = structs.replace(a_plain(answer=answer), request=request)
     policy = LogPolicy(route="iris", generation=generation, groups=("field:a",))
-    records = bytearray(b"before")
-    is_quick = quick_record(record, policy, WALL_S, "the-id", records)
+    encoded = Encoded()
+    encoded.records += b"before"
+    is_quick = quick_record(record, policy, WALL_S, "the-id", encoded)
     slow = structs.replace(an_entry(record, policy), record_id="the-id")
     if not is_quick:  # half of a surrogate pair
-        assert records == b"before"
+        assert (bytes(encoded.records), encoded.count) == (b"before", 0)
         with pytest.raises(UnicodeEncodeError):
             kept(slow)
     else:
-        assert records.startswith(b"before")
-        assert repr(decode_record(bytes(records[6:]))) == repr(kept(slow))
+        assert encoded.records.startswith(b"before")
+        assert encoded.count == 1
+        made = bytes(encoded.records.removeprefix(b"before"))
+        assert repr(decode_record(made)) == repr(kept(slow))
 
 
 def outputs(**by_name: Array) -> InferenceResponse:

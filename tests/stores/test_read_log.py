@@ -9,7 +9,7 @@ from penstock.stores.prediction_record import PredictionRecord, encode_fields
 from penstock.stores.read_log import Follower, as_json, newest, records_of
 from penstock.stores.segment import END, FRAME, HEAD, MAX_PAYLOAD_BYTES, framed
 from penstock.stores.segment_writer import SegmentWriter
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 
 
 def a_segment(folder: Path, name: str, *times: int, tail: bytes = END) -> Path:
@@ -34,6 +34,13 @@ def test_the_newest(tmp_path: Path) -> None:
     assert times(tmp_path, 100) == ([1, 2, 3, 4, 5, 6, 7], [])
     assert times(tmp_path, 3, "r0") == ([2, 4, 6], [])
     assert times(tmp_path / "none", 3) == ([], [])
+
+
+def test_the_newest_are_so_by_their_time_not_by_their_place(tmp_path: Path) -> None:
+    a_segment(tmp_path, "1", 1, 2, 3)
+    a_segment(tmp_path, "2", 7, 8, 9, 4, 5, 6)  # a batch has its records by kind
+    assert times(tmp_path, 3) == ([7, 8, 9], [])
+    assert times(tmp_path, 7) == ([3, 4, 5, 6, 7, 8, 9], [])
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from penstock.stores import read_segment
 from penstock.stores.read_segment import Found, chunks_of, is_later
 from penstock.stores.segment import framed
-from tests.stores.logs import logged, packed, write_segment
+from tests.stores.ends import packed
+from tests.stores.logs import logged, write_segment
 
 
 def read(path: Path) -> tuple[list[list[str]], Found]:
@@ -33,12 +34,12 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert chunks == [["a"]]
     assert (found.unreadable, found.later, found.torn_bytes) == (1, 1, 11)
     assert found.told(2) == "4 records cannot be read, its last 11 bytes are torn"
-    assert not found.is_of_later_version
+    assert not found.is_of_another_version
 
 
 def test_of_a_later_version(tmp_path: Path) -> None:
     found = read(write_segment(tmp_path, "0", b"\x92\x63\xa1a"))[1]
-    assert found.is_of_later_version
+    assert found.is_of_another_version
     assert is_later(b"\x92\x63\xa1a")
     assert not is_later(b"\x91\x01")
     assert not is_later(b"x")
@@ -55,4 +56,4 @@ def test_no_segment_and_none_at_all(tmp_path: Path) -> None:
 def test_a_segment_of_another_format_is_a_later_versions(tmp_path: Path) -> None:
     path = tmp_path / "x.segment"
     path.write_bytes(b"penstock-log 3\r\n" + framed(packed("what that has")))
-    assert read(path)[1].is_of_later_version
+    assert read(path)[1].is_of_another_version

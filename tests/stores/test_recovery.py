@@ -7,7 +7,7 @@ from pathlib import Path
 from penstock.stores.recovery import recovered
 from penstock.stores.segment import END, HEAD, SegmentReader, framed
 from penstock.stores.segment_writer import SegmentWriter
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 
 BODY = framed(packed("one")) + framed(packed("two"))
 
@@ -40,7 +40,9 @@ def test_a_torn_last_record_is_cut_off_and_told(tmp_path: Path) -> None:
     path = tmp_path / "a.segment"
     path.write_bytes(HEAD + BODY + framed(packed("three"))[:-2])
     (sentence,) = told(tmp_path)
-    assert sentence.endswith("2 records are whole, the last 15 bytes were torn and are skipped")
+    assert sentence.endswith(
+        "2 records are whole, the last 15 bytes, of 1 records, were torn and are skipped"
+    )
     assert whole(path) == ([packed("one"), packed("two")], True, 0)
 
 

@@ -11,14 +11,16 @@ from penstock.stores.segment import (
     END,
     FRAME,
     HEAD,
+    MAX_FRAME_RECORDS,
     MAX_PAYLOAD_BYTES,
     NoSegment,
     OtherVersion,
     SegmentReader,
     framed,
     records_between,
+    split,
 )
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 
 PAYLOADS = [packed("one"), packed("two and more"), packed("x" * 300)]
 WHOLE = HEAD + b"".join(map(framed, PAYLOADS)) + END
@@ -78,7 +80,7 @@ def test_a_frame_of_several_records_is_there_or_not(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "records"),
-    [(b"x", 1), (b"\xdc\x00\x02\x01", 2), (b"\x93\x01\x02\x03\x04", 1), (b"\xdc\x00\x00!", 1)],
+    [(b"x", 1), (b"\xdc\x00\x02\xc1\xc1", 2), (b"\x93\x01\x02\x03\x04", 1), (b"\xdc\x00\x00!", 1)],
 )
 def test_a_frame_that_is_no_list_of_records_is_damaged(
     path: Path, payload: bytes, records: int
@@ -86,6 +88,22 @@ def test_a_frame_that_is_no_list_of_records_is_damaged(
     frame = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
     payloads, reader = read(path, HEAD + frame + END)
     assert (payloads, reader.damaged, reader.closed) == ([], records, True)
+
+
+def test_no_more_records_are_said_to_be_damaged_than_there_is_room_for(path: Path) -> None:
+    several = bytearray(framed(b"".join(PAYLOADS), len(PAYLOADS)))
+    several[FRAME.size + 1 : FRAME.size + 3] = b"\xff\xff"
+    _, reader = read(path, HEAD + bytes(several) + END)
+    assert reader.damaged == sum(map(len, PAYLOADS))
+
+
+def test_how_many_records_are_torn_is_said_where_their_frame_says_it(path: Path) -> None:
+    several = framed(b"".join(PAYLOADS), len(PAYLOADS))
+    start = FRAME.size + 3
+    for size in (1, FRAME.size, start - 1, start, len(several) - 1):
+        _, reader = read(path, WHOLE[: -len(END)] + several[:size])
+        assert (reader.torn_bytes, reader.torn_records) == (size, 3 * (size >= start))
+    assert read(path, WHOLE + several)[1].torn_records == 0  # behind the end
 
 
 def test_records_are_counted_by_heads_alone(path: Path) -> None:
@@ -99,6 +117,10 @@ def test_records_are_counted_by_heads_alone(path: Path) -> None:
 
 
 def test_a_frame_has_a_bound() -> None:
+    with pytest.raises(ValueError, match="65,536 records in one frame"):
+        framed(b"", MAX_FRAME_RECORDS + 1)
+    with pytest.raises(ValueError, match="65,536 records in one frame"):
+        split(b"", MAX_FRAME_RECORDS + 1)
     with pytest.raises(ValueError, match="a frame of 16,777,219 bytes"):
         framed(bytes(MAX_PAYLOAD_BYTES))
 
@@ -140,5 +162,5 @@ def test_another_file(path: Path, content: bytes) -> None:
     "head", [b"penstock-log 1\r\n", b"penstock-log 3\r\n", b"penstock-log 20\r\n"]
 )
 def test_another_version(path: Path, head: bytes) -> None:
-    with pytest.raises(OtherVersion, match="of a later version"):
+    with pytest.raises(OtherVersion, match="of another version"):
         read(path, head + framed(packed("one")))

@@ -12,7 +12,7 @@ from penstock.stores.log_thread import MAX_SEGMENT_S, Pace
 from penstock.stores.segment import HEAD, MAX_PAYLOAD_BYTES, SegmentReader
 from penstock.stores.segment_sink import SegmentSink
 from penstock.stores.segment_writer import segments_in
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 from tests.support import ManualClock
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from penstock.stores.segment import SegmentReader, framed
 from penstock.stores.segment_writer import SegmentWriter, owned, segments_in
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 from tests.supervisor.disk import a_full_disk
 
 WALL_S = 1_750_000_000.0

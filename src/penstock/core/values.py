@@ -135,7 +135,7 @@ class InferenceResponse(Struct, frozen=True, gc=False):
         version: that model's version: the first 12 hex digits of its file's sha256, or as named.
         trail: the hops in order, outermost first, a fan-out's in the arms' order.
         arms: a fan-out's arms by name, each its own response or the error that ended it.
-        fields: what layers and choosers add to the answer (`job_id`, `mode`, ...).
+        fields: what layers and choosers add to the answer (`mode`, `is_outlier`, ...).
     """
 
     kind: AnswerKind

@@ -31,6 +31,7 @@ from penstock.graph.node import Route
 from penstock.graph.open import Graph
 
 JOB_ID: Final = "job_id"
+"""The field of an answer that holds the request's id."""
 
 BodyHandler: TypeAlias = Callable[[Exchange, bytes], Awaitable[None]]
 
@@ -144,16 +145,16 @@ class PlainRoute:
         exchange: Exchange,
         *,
         labelled: bool,
-        named: bool = False,
+        shows_id: bool = False,
     ) -> None:
-        """`POST /predict`, `POST /predict/label`; of one that is `named` the answer has the id."""
+        """`POST /predict`, `POST /predict/label`; the answer may have to show the id."""
         try:
             tools = self._tools
             body = await read_body(exchange, self._max_body_bytes, tools.clock, tools.budget)
         except BaseException as error:  # also where the client has gone
             self.record_unread(exchange, error)
             raise
-        await self.predict_body(exchange, body, labelled=labelled, named=named)
+        await self.predict_body(exchange, body, labelled=labelled, shows_id=shows_id)
 
     def record_unread(self, exchange: Exchange, error: BaseException | None) -> None:
         """Record an exchange whose body never came whole; None where the client has gone."""
@@ -165,7 +166,7 @@ class PlainRoute:
         body: bytes,
         *,
         labelled: bool,
-        named: bool = False,
+        shows_id: bool = False,
     ) -> None:
         """Answer a body that has been read; it is at most as large as it may be."""
         tools = self._tools
@@ -183,7 +184,7 @@ class PlainRoute:
             response = await self._predict(request)
             if response.arms:
                 tools.faults.report_arms(exchange.request_id, response.arms)
-            added = {JOB_ID: exchange.request_id} if named or self._is_logged else NO_FIELDS
+            added = {JOB_ID: exchange.request_id} if shows_id or self._is_logged else NO_FIELDS
             content = encode(response, added)
             if content is None:
                 content = await encode_large(response, added)
@@ -193,16 +194,16 @@ class PlainRoute:
     async def predict_by_id(self, exchange: Exchange, request_id: str, *, labelled: bool) -> None:
         """`POST /predict/{id}`, `POST /predict-label/{id}`."""
         exchange.request_id = request_id
-        await self.predict(exchange, labelled=labelled, named=True)
+        await self.predict(exchange, labelled=labelled, shows_id=True)
 
     async def predict_sample(
         self,
         exchange: Exchange,
         *,
         labelled: bool,
-        named: bool = False,
+        shows_id: bool = False,
     ) -> None:
-        """`GET /predict/test`, `GET /predict/test/label`; of one that is `named` with the id."""
+        """`GET /predict/test`, `GET /predict/test/label`; the answer may have to show the id."""
         with Recording(self._ends, exchange) as record:
             head = self._head.request(exchange)
             sample = self._sample(head)
@@ -210,7 +211,7 @@ class PlainRoute:
                 record, sample, NO_FIELDS, head.deadline_s, head.seed, labelled=labelled
             )
             response = await self._predict(request)
-            added = {JOB_ID: exchange.request_id} if named or self._is_logged else NO_FIELDS
+            added = {JOB_ID: exchange.request_id} if shows_id or self._is_logged else NO_FIELDS
             content = encode(response, added)
             if content is None:
                 content = await encode_large(response, added)
@@ -228,7 +229,7 @@ class PlainRoute:
     ) -> None:
         """`GET /predict-test/{id}`, `GET /predict-test-label/{id}`."""
         exchange.request_id = request_id
-        await self.predict_sample(exchange, labelled=labelled, named=True)
+        await self.predict_sample(exchange, labelled=labelled, shows_id=True)
 
     def _request(
         self,

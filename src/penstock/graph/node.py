@@ -63,7 +63,7 @@ class Route(Struct, frozen=True):
         sampler: predicts the sample when somebody asks for it: a remote model is behind the route,
             which may not answer now, or it chooses by the request; None elsewhere.
         recorder: is told of every request's end; None where the route is not recorded.
-        is_logged: its spec has a prediction log: answers show the id that records are found by.
+        is_logged: it has a prediction log: its answers show the id that their records are found by.
     """
 
     name: str

@@ -103,16 +103,13 @@ class Shared(Struct, frozen=True):
     predictions: PredictionLog | None = None
 
     def recorder_of(self, policies: Policies) -> Recorder | None:
-        """Return what takes the records of a graph."""
+        """Return what takes the records of a graph but for the primary ones."""
         if self.recorder is None and self.predictions is not None and policies:
             return self.predictions.recorder(policies)
         return self.recorder
 
-    def recorder_for(self, policy: LogPolicy | None) -> Recorder | None:
-        """Return what takes the primary records of one route of it; without a policy it has no log.
-
-        It is what `recorder_of` would come to, without looking for the route at each record.
-        """
+    def primary_recorder(self, policy: LogPolicy | None) -> Recorder | None:
+        """Return what takes the primary records of a route, by its policy; None: it has no log."""
         if policy is None or self.predictions is None or self.recorder is not None:
             return self.recorder
         return self.predictions.taker(policy)
@@ -186,7 +183,7 @@ async def open_graph(
         for name in spec.routes:
             node, sampled = builder.route(name), sampling.route(name)
             route = await _route(spec, node, sampled, name, clock)
-            listens = shares.recorder_for(policies.get(name))
+            listens = shares.primary_recorder(policies.get(name))
             routes[name] = structs.replace(route, recorder=listens, is_logged=name in policies)
             await asyncio.sleep(0)  # of thousands of routes it takes its time: others have a turn
         yield Graph(

@@ -1,7 +1,7 @@
 """The plain face as a client sees it: asks another Penstock's route, or what answers as one does.
 
 A remote route may be any: scores, a label, a whole fan-out, whose arms become the response's.
-Fields that its layers add (`job_id`, `mode`, ...) belong to the remote and are left out.
+Fields beside its prediction (`job_id`, `mode`, ...) belong to the remote and are left out.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from penstock.core.errors import LogUnavailable, SwitchedOff
 from penstock.stores.make_record import Entry
 
 OVERHEAD_BYTES: Final = 1024
-"""Of a batch, beside what is in it."""
+"""Of a batch beside what is in it, about."""
 
 
 @final
@@ -29,7 +29,9 @@ class Encoded:
 
 @final
 class Batch:
-    """Records that are handed over together; once they are, nothing is added any more.
+    """Records that are handed over together; once they are, it is not changed any more.
+
+    Those of one kind are in the order in which their requests ended.
 
     Attributes:
         plain: those that have been made.
@@ -52,7 +54,7 @@ class Batch:
     @property
     def size_bytes(self) -> int:
         """About what it holds in memory."""
-        made = len(self.plain.records) + len(self.promised.records)
+        made = self.plain.records.__alloc__() + self.promised.records.__alloc__()
         return OVERHEAD_BYTES + made + self.entry_bytes
 
     def add(self, entry: Entry) -> None:

@@ -143,7 +143,7 @@ class Compactor:
                     case False:
                         damaged.append(path.name)
                     case None:
-                        continue  # it has gone, or is left for a later version
+                        continue  # it has gone, or is left for another version
             self._step("write")
             made = files.close()
             self._step("sync")
@@ -165,10 +165,10 @@ class Compactor:
             refused += files.add(records)
         if found.gone:
             return None
-        if found.is_of_later_version:
+        if found.is_of_another_version:
             self._warn(
                 f"{path.name}: {'it is' if found.foreign else f'its {found.later} records are'} of "
-                "a later version of Penstock; the segment is left as it is, for that version"
+                "another version of Penstock; the segment is left as it is, for that version"
             )
             return None
         told = found.told(refused)

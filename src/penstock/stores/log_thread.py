@@ -50,7 +50,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 @final
 class LogThread:
-    """Appends batches of entries in their order, and tries again where the sink refuses.
+    """Appends batches in their order, and tries again where the sink refuses.
 
     Args:
         sink: takes the records.
@@ -59,7 +59,7 @@ class LogThread:
         pace: how long it waits for what.
 
     Attributes:
-        done: how many entries have been written or lost: they wait no more.
+        done: how many records have been written or lost: they wait no more.
         done_bytes: what those held in memory.
         written: how many records were written.
         lost: how many could not be, or have gone since.
@@ -146,7 +146,8 @@ class LogThread:
             try:
                 if records is None:
                     records = self._made(batch)
-                self._append(records.records)
+                if records.count:
+                    self._append(records.records)
             except OSError as error:
                 self._failed(error)
                 if is_last:
@@ -185,13 +186,22 @@ class LogThread:
         except Exception as error:  # noqa: BLE001 - likewise
             if count == 1:
                 self._lose(error)
-                return
-            for record in split(records, count):
+            else:
+                self._add_each(made, records, count)
+
+    def _add_each(self, made: Encoded, records: bytes | bytearray, count: int) -> None:
+        try:
+            each = split(records, count)
+        except ValueError as error:
+            self._lose(error, count)
+        else:
+            for record in each:
                 self._add(made, record, 1)
 
-    def _lose(self, error: Exception) -> None:
-        self.lost += 1
-        self._tell("a prediction could not be recorded", error)
+    def _lose(self, error: Exception, count: int = 1) -> None:
+        self.lost += count
+        what = "a prediction" if count == 1 else f"{count} predictions"
+        self._tell(f"{what} could not be recorded", error)
 
     def _append(self, records: bytearray) -> None:
         self._sink.append(records)

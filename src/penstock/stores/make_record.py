@@ -9,7 +9,6 @@ from typing import Any, Final, final
 from msgspec import Struct, structs
 
 from penstock.core.errors import FanOutFailed, ServingError
-from penstock.core.ids import IdSource
 from penstock.core.labels import LABEL, PROBA
 from penstock.core.measures import CLIENT_GONE, CLIENT_GONE_STATUS, code_of
 from penstock.core.record import Record
@@ -51,7 +50,7 @@ class Entry(Struct, frozen=True, gc=False):
         policy: what is kept of it.
         ended_s: when that was, in seconds since the epoch.
         size_bytes: about what it holds in memory.
-        record_id: of the record, the same in all sinks; empty: one is made.
+        record_id: of the record, the same in all sinks.
         is_bare: the outputs are not in the record any more, as none of them would be kept.
     """
 
@@ -59,7 +58,7 @@ class Entry(Struct, frozen=True, gc=False):
     policy: LogPolicy
     ended_s: float
     size_bytes: int
-    record_id: str = ""
+    record_id: str
     is_bare: bool = False
 
 
@@ -101,23 +100,20 @@ class RecordMaker:
     Args:
         key: of the digests: the same for all records of a log, and nobody else's.
         status_of: the status that an error is answered with.
-        ids: makes the id of a record whose request could not be decoded.
     """
 
-    def __init__(self, key: bytes, status_of: StatusOf, ids: IdSource) -> None:
+    def __init__(self, key: bytes, status_of: StatusOf) -> None:
         self._key = key
         self._status_of = status_of
-        self._ids = ids
 
     def payload_of(self, entry: Entry) -> bytes:
         """Return what is kept of a request's end, encoded as a `PredictionRecord`."""
         record, policy = entry.record, entry.policy
         request, outcome = record.request, record.outcome
         left_out: list[str] = []
-        record_id, seed, labelled, rows, given, digest = entry.record_id, None, False, 0, None, ""
+        seed, labelled, rows, given, digest = None, False, 0, None, ""
         groups = NO_FIELDS
         if request is not None:
-            record_id = record_id or request.record_id
             seed, labelled = request.seed, request.labelled
             for tensor in request.tensors.values():
                 rows = len(tensor)
@@ -141,7 +137,7 @@ class RecordMaker:
         return encode_fields(
             (
                 SCHEMA,
-                record_id or self._ids.new_id(),
+                entry.record_id,
                 record.role,
                 policy.route,
                 record.place,

@@ -3,10 +3,10 @@
     recorder ──▶ batch ──▶ 256 records or 50 ms ──┬──▶ thread ──▶ segments in a folder
                                                   └──▶ thread ──▶ lines on standard output
 
-To take a record costs the loop an append. A killed process loses what has not been handed to the
-system: what came within the last 50 ms, and what a thread had not come to; a normal stop loses
-nothing. A sink that does not keep up has its own bounded queue: what does not fit is dropped and
-counted there, and no other sink and no answer knows of it.
+To take a record costs the loop an append, and of a plain answer its encoding. A killed process
+loses what has not been handed to the system: what came within the last 50 ms, and what a thread had
+not come to; a normal stop loses nothing. A sink that does not keep up has its own bounded queue:
+what does not fit is dropped and counted there, and no other sink and no answer knows of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from penstock.core import families
 from penstock.core.clock import Clock, Timer
 from penstock.core.ids import IdSource
 from penstock.core.log import Says
-from penstock.core.record import Record, Recorder, Role
+from penstock.core.record import Record, Recorder
 from penstock.core.snapshot import Reading
 from penstock.stores.batch import Batch
 from penstock.stores.line_sink import LineSink
@@ -41,7 +41,7 @@ FLUSH_RECORDS: Final = 256
 """Records that are handed over together."""
 
 FLUSH_BYTES: Final = 1024 * 1024
-"""What such records may hold in memory; with more they are handed over before."""
+"""What those of one kind (see `batch.py`) may hold; with more all are handed over before."""
 
 FLUSH_S: Final = 0.050
 """How long after it came a record is handed over at the latest."""
@@ -94,6 +94,7 @@ class PredictionLog:
         self._new_id = IdSource().new_id
         self._outlets = self._made_outlets(places)
         self._batch = Batch()
+        self._count = 0
         self._timer: Timer | None = None
         self._closed = False
         self._said = False
@@ -105,14 +106,17 @@ class PredictionLog:
     @property
     def waiting(self) -> int:
         """How many records have been taken and not been written by the first sink."""
-        return len(self._batch) + (self._outlets[0].waiting if self._outlets else 0)
+        return self._count + (self._outlets[0].waiting if self._outlets else 0)
 
     def has_room(self) -> bool:
         """Tell whether a record can be promised now: there is room, and the sink takes it."""
         return bool(self._outlets) and not self._closed and self._outlets[0].has_room()
 
     def recorder(self, policies: Policies) -> Recorder:
-        """Return what takes the records of these routes, and passes over those of others."""
+        """Return what takes the records of shadows and observed arms of these routes' requests.
+
+        It passes over those of other routes. What takes a route's own records is its `taker`.
+        """
         if policies and not self._said:
             self._said = True
             self._warn()
@@ -131,7 +135,7 @@ class PredictionLog:
             )
 
     def taker(self, policy: LogPolicy) -> Recorder:
-        """Return what takes the records of a route; that returns at once."""
+        """Return what takes the records of requests to a route; that returns at once."""
         return partial(self._take, policy, policy.is_plain)
 
     def _take(self, policy: LogPolicy, is_plain: bool, record: Record) -> None:
@@ -147,13 +151,13 @@ class PredictionLog:
             record_id = self._new_id()
         encoded = batch.promised if policy.blocks else batch.plain
         ended_s = self._wall_s()
-        if is_plain and quick_record(record, policy, ended_s, record_id, encoded.records):
-            count = encoded.count = encoded.count + 1
-            is_full = count >= FLUSH_RECORDS or len(encoded.records) >= FLUSH_BYTES
+        if is_plain and quick_record(record, policy, ended_s, record_id, encoded):
+            held_bytes = len(encoded.records)
         else:
             batch.add(entry_of(record, policy, ended_s, record_id))
-            is_full = len(batch.entries) >= FLUSH_RECORDS or batch.entry_bytes >= FLUSH_BYTES
-        if is_full:
+            held_bytes = batch.entry_bytes
+        count = self._count = self._count + 1
+        if count >= FLUSH_RECORDS or held_bytes >= FLUSH_BYTES:
             self.flush()
         elif self._timer is None:
             self._timer = self._clock.call_at(self._now_s() + FLUSH_S, self.flush)
@@ -163,8 +167,8 @@ class PredictionLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if len(self._batch):
-            batch, self._batch = self._batch, Batch()
+        if self._count:
+            batch, self._batch, self._count = self._batch, Batch(), 0
             for outlet in self._outlets:
                 outlet.offer(batch)
 
@@ -230,7 +234,7 @@ class PredictionLog:
         return self._made(self._key or self._own_key)
 
     def _made(self, key: bytes) -> RecordMaker:
-        return RecordMaker(key, self._status_of, IdSource())
+        return RecordMaker(key, self._status_of)
 
     def _thread(self, sink: Sink, maker: Callable[[], RecordMaker]) -> LogThread:
         loop = asyncio.get_running_loop()
@@ -256,9 +260,6 @@ class _GraphRecorder:
 
     def __call__(self, record: Record) -> None:
         """Take a record if its request came in by a route that is logged."""
-        if record.role is Role.PRIMARY:
-            take = self._takers.get(record.place)
-        else:
-            take = None if record.request is None else self._takers.get(record.request.route)
+        take = None if record.request is None else self._takers.get(record.request.route)
         if take is not None:
             take(record)

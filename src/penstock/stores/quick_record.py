@@ -14,6 +14,7 @@ from typing import Any, Final
 from penstock.core.record import Record
 from penstock.core.trail import MODE, arm_of
 from penstock.core.values import AnswerKind, InferenceResponse
+from penstock.stores.batch import Encoded
 from penstock.stores.make_record import grouped
 from penstock.stores.policy import LogPolicy
 from penstock.stores.prediction_record import SCHEMA, encode_fields_into
@@ -28,9 +29,9 @@ _PLAIN: Final = (AnswerKind.SCORES, AnswerKind.LABELLED)
 
 
 def quick_record(
-    record: Record, policy: LogPolicy, ended_s: float, record_id: str, records: bytearray
+    record: Record, policy: LogPolicy, ended_s: float, record_id: str, encoded: Encoded
 ) -> bool:
-    """Append the record of a request's end, if it is one of the quick ones; tell whether it is.
+    """Add the record of a request's end, if it is one of the quick ones; tell whether it is.
 
     Every request comes by here: nothing is called that need not be.
 
@@ -39,7 +40,7 @@ def quick_record(
         policy: what is kept of it; a plain one.
         ended_s: when that was, in seconds since the epoch.
         record_id: of the record.
-        records: what others have been encoded to.
+        encoded: those that have been made before.
     """
     request, outcome = record.request, record.outcome
     if request is None or type(outcome) is not InferenceResponse:
@@ -59,6 +60,7 @@ def quick_record(
         first_s = trail[0].started_s if trail else 0.0
         hops = [(h.name, (h.started_s - first_s) * 1e3, h.elapsed_s * 1e3) for h in trail]
     elapsed_s = record.elapsed_s
+    records = encoded.records
     before = len(records)
     try:
         values = (
@@ -77,4 +79,5 @@ def quick_record(
     except Exception:  # noqa: BLE001 - the log's thread will say why it cannot be made
         del records[before:]
         return False
+    encoded.count += 1
     return True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias, final
 
@@ -20,6 +21,8 @@ Keep: TypeAlias = Callable[[PredictionRecord], bool]
 Warn: TypeAlias = Callable[[str], None]
 
 Json: TypeAlias = dict[str, Any]
+
+_TIME: Final = attrgetter("time_us")
 
 NOWHERE: Final[Mapping[str, int]] = {}
 
@@ -65,14 +68,13 @@ def newest(
         warn: is told in a sentence what cannot be read.
         ends: where to stop, by the segment's name.
     """
-    found: deque[PredictionRecord] = deque()
+    found: list[PredictionRecord] = []
     for path in reversed(segments_in(folder / SEGMENTS)):
         if len(found) >= count:
             break
         told = records_of(path, warn, ends.get(path.name))
-        wanted = deque(filter(keep, told), count - len(found))
-        found.extendleft(reversed(wanted))
-    return sorted(found, key=lambda record: record.time_us)
+        found += heapq.nlargest(count - len(found), filter(keep, told), key=_TIME)
+    return sorted(found, key=_TIME)
 
 
 @final

@@ -38,7 +38,7 @@ class Found:
     Attributes:
         records: how many could be read.
         later: how many are of a schema that this version does not know.
-        unreadable: how many frames or records cannot be read otherwise.
+        unreadable: how many records cannot be read otherwise.
         torn_bytes: what stands behind the last whole frame.
         fault: why the rest of the file cannot be read; empty where it can.
         gone: the file is not there.
@@ -55,8 +55,8 @@ class Found:
         self.foreign = False
 
     @property
-    def is_of_later_version(self) -> bool:
-        """Whether nothing is wrong with the segment, but that a later version has written it."""
+    def is_of_another_version(self) -> bool:
+        """Whether nothing is wrong with the segment, but that another version has written it."""
         other = self.records or self.unreadable or self.torn_bytes or self.fault
         return self.foreign or (self.later > 0 and not other)
 

@@ -44,7 +44,8 @@ def _close(path: Path, file: int) -> str:
     os.ftruncate(file, reader.whole_bytes)
     os.write(file, END if reader.whole_bytes else HEAD + END)
     os.fsync(file)
-    torn = f", the last {reader.torn_bytes} bytes were torn and are skipped"
+    lost = f", of {reader.torn_records} records," if reader.torn_records else ""
+    torn = f", the last {reader.torn_bytes} bytes{lost} were torn and are skipped"
     damaged = f", {reader.damaged} are damaged and are skipped"
     return (
         f"the segment {path.name} of the prediction log was not closed by its process: "

@@ -7,7 +7,7 @@
 
 What a killed process leaves behind ends without an end, perhaps within a frame; everything before
 that frame is whole. A frame whose sum is wrong although others follow was damaged on the disk: it
-is passed over, and its records are counted.
+is passed over, and its records are counted, as its header says.
 """
 
 from __future__ import annotations
@@ -39,17 +39,19 @@ MAX_FRAME_RECORDS: Final = 0xFFFF
 """Records of one frame."""
 
 _LIST: Final = struct.Struct(">BH")
+"""How a payload begins: MessagePack's type of a list, and how many records are in it."""
+
 _LIST_TYPE: Final = 0xDC
 _AT_ONCE: Final = 1 << 20
 
-_records = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_list = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class NoSegment(Exception):
     """A file that is no segment of a version that is known here."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is no segment of the prediction log, or of a later version")
+        super().__init__(f"{path} is no segment of the prediction log, or of another version")
 
 
 class OtherVersion(NoSegment):
@@ -64,9 +66,9 @@ def framed(records: bytes | bytearray, count: int = 1) -> bytes:
         count: how many they are, at most `MAX_FRAME_RECORDS`.
 
     Raises:
-        ValueError: they are larger than a frame may be.
+        ValueError: they are more, or larger, than a frame may hold.
     """
-    payload = _LIST.pack(_LIST_TYPE, count) + records
+    payload = _listed(records, count)
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a frame of {len(payload):,} bytes")
     return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
@@ -76,9 +78,20 @@ def split(records: bytes | bytearray, count: int) -> list[bytes]:
     """Return each of some records that are encoded one behind the other.
 
     Raises:
-        msgspec.DecodeError: that many they are not.
+        ValueError: they are not as many, or more than a frame may hold.
     """
-    return [bytes(record) for record in _records(_LIST.pack(_LIST_TYPE, count) + records)]
+    return _each(_listed(records, count))
+
+
+def _listed(records: bytes | bytearray, count: int) -> bytes:
+    if count > MAX_FRAME_RECORDS:
+        raise ValueError(f"{count:,} records in one frame")
+    return _LIST.pack(_LIST_TYPE, count) + records
+
+
+def _each(payload: bytes) -> list[bytes]:
+    # As bytes: a msgspec.Raw would keep the whole payload in memory.
+    return [bytes(record) for record in _decode_list(payload)]
 
 
 class Frame(Struct, frozen=True):
@@ -107,9 +120,9 @@ def frames_from(file: BinaryIO) -> Iterator[Frame]:
         payload = file.read(length)
         if len(payload) < length:
             return
-        records = _records_of(payload, FRAME.unpack(head)[1])
+        records = _undamaged(payload, FRAME.unpack(head)[1])
         if records is None:
-            damaged += _count(payload)
+            damaged += _said_count(payload, length)
         else:
             yield Frame(records, file.tell(), damaged)
             damaged = 0
@@ -123,7 +136,7 @@ def records_between(file: BinaryIO, start: int, stop: int | None = None) -> tupl
     Args:
         file: of the segment.
         start: where a frame begins; 0 for the first one.
-        stop: what begins here or behind is not counted; the file's end unless given.
+        stop: a frame that ends behind it is not counted; the file's end unless given.
     """
     size = os.fstat(file.fileno()).st_size
     stop = size if stop is None else min(stop, size)
@@ -133,7 +146,7 @@ def records_between(file: BinaryIO, start: int, stop: int | None = None) -> tupl
         behind = at + FRAME.size + length
         if behind > stop:
             break
-        count += _count(file.read(min(_LIST.size, length)))
+        count += _said_count(file.read(min(_LIST.size, length)), length)
         at = behind
         file.seek(at)
     return count, at
@@ -149,22 +162,33 @@ def _length(head: bytes) -> int | None:
     return length if 0 < length <= MAX_PAYLOAD_BYTES else None  # a crash leaves zeros of a block
 
 
-def _records_of(payload: bytes, check: int) -> Sequence[bytes] | None:
-    """Return the records of a frame; None where it is damaged."""
-    if zlib.crc32(payload) != check:
+def _undamaged(payload: bytes, check: int) -> Sequence[bytes] | None:
+    """Return the records of a frame; None where it is damaged, or was never one of ours."""
+    if zlib.crc32(payload) != check or payload[0] != _LIST_TYPE:
         return None
     try:
-        return [bytes(record) for record in _records(payload)]
+        return _each(payload) or None
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def _count(payload: bytes) -> int:
-    """Return how many records a payload says that it has; one where it says nothing."""
-    if len(payload) < _LIST.size or payload[0] != _LIST_TYPE:
+def _said_records(file: BinaryIO, at: int) -> int:
+    """Return how many records a torn frame says that it had; 0 where it says nothing."""
+    file.seek(at)
+    length = _length(file.read(FRAME.size))
+    start = file.read(_LIST.size)
+    return _said_count(start, length) if length and len(start) == _LIST.size else 0
+
+
+def _said_count(start: bytes, length: int) -> int:
+    """Return how many records a frame says that it has, by the start of its payload.
+
+    It may be damaged: at least one and no more than there is room for.
+    """
+    if len(start) < _LIST.size or start[0] != _LIST_TYPE:
         return 1
-    count: int = _LIST.unpack_from(payload)[1]
-    return max(1, count)
+    count: int = _LIST.unpack_from(start)[1]
+    return max(1, min(count, length - _LIST.size))
 
 
 @final
@@ -180,6 +204,7 @@ class SegmentReader:
         damaged: how many were passed over, as their frames are damaged.
         closed: its end has been read.
         torn_bytes: what stands behind the last whole frame and is none, once it has been read.
+        torn_records: how many records were in it, as far as it says so.
     """
 
     def __init__(self, path: Path) -> None:
@@ -189,6 +214,7 @@ class SegmentReader:
         self.damaged = 0
         self.closed = False
         self.torn_bytes = 0
+        self.torn_records = 0
 
     def payloads(self) -> Iterator[bytes]:
         """Yield the records as they were encoded.
@@ -204,6 +230,8 @@ class SegmentReader:
                 for frame in frames_from(file):
                     yield from self._read(frame)
             self.torn_bytes = max(0, os.fstat(file.fileno()).st_size - self.whole_bytes)
+            if self.torn_bytes and self.whole_bytes and not self.closed:
+                self.torn_records = _said_records(file, self.whole_bytes)
 
     def _read(self, frame: Frame) -> Sequence[bytes]:
         self.whole_bytes = frame.end

@@ -46,7 +46,7 @@ class SegmentSink:
 
     @property
     def gone(self) -> int:
-        """How many frames were appended to segments that were deleted meanwhile."""
+        """How many records were appended to segments that were deleted meanwhile."""
         return self._writer.gone
 
     def begin(self) -> Iterator[str]:

@@ -35,7 +35,7 @@ class Sink(Protocol):
             Exception: one of them can never be appended; it is asked again for each alone.
         """
 
-    def append(self, records: bytearray) -> None:
+    def append(self, records: bytes | bytearray) -> None:
         """Append records; where this raises it will be called with them again.
 
         Args:

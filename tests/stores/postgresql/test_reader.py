@@ -187,6 +187,19 @@ def test_damage_in_the_middle_is_counted_and_no_end(tmp_path: Path) -> None:
     assert reads.reader.backlog() == Backlog()
 
 
+def test_what_is_damaged_waits_no_more_once_what_follows_is_shipped(tmp_path: Path) -> None:
+    writer = written(tmp_path, range(3), closed=False)
+    reads = Reads(tmp_path)
+    (path,) = reads.segments()
+    with path.open("r+b") as file:
+        file.seek(len(HEAD) + len(a_frame(0)) + 20)
+        file.write(b"\xff\xff")
+    assert reads.reader.backlog().records == 3
+    reads.reader.done(reads.next())
+    assert reads.reader.backlog().records == 0
+    writer.close()
+
+
 def test_what_is_no_segment_is_told_once_and_left(tmp_path: Path) -> None:
     reads = Reads(tmp_path)
     reads.outbox.make()

@@ -17,7 +17,7 @@ from penstock.stores.postgresql.status import STATUS, ShipStatus, read_status
 from penstock.stores.prediction_record import SCHEMA
 from penstock.stores.segment import END, framed
 from penstock.stores.segment_writer import segments_in
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 from tests.stores.postgresql.shipped import WALL_S, FakeDatabase, a_frame, a_writer, written
 from tests.support import ManualClock
 

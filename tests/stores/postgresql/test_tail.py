@@ -11,7 +11,7 @@ from msgspec.msgpack import encode
 
 from penstock.stores.postgresql.tail import Stretch, counted, stretch_of
 from penstock.stores.segment import END, FRAME, HEAD, MAX_PAYLOAD_BYTES, NoSegment, framed
-from tests.stores.logs import packed
+from tests.stores.ends import packed
 
 MUCH = 1 << 20
 

@@ -17,7 +17,7 @@ from penstock.stores.segment import HEAD, NoSegment
 from penstock.stores.segment_writer import owned
 
 MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
-"""Records that are shipped together, a record more or less."""
+"""Records that are shipped together, a frame more or less."""
 
 
 class Batch(Struct, frozen=True):
@@ -210,7 +210,10 @@ class OutboxReader:
         if known is None or known.at > stop:  # a write that failed has been taken back
             known = _Counted(self._positions.get(name, 0))
         if known.stop != stop:
-            more, at = counted(segment.path, known.at, stop)
+            try:
+                more, at = counted(segment.path, known.at, stop)
+            except NoSegment:
+                more, at = 0, known.at
             known = self._counted[name] = _Counted(at, stop, known.records + more)
         return known.records
 

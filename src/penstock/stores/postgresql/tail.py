@@ -68,10 +68,12 @@ def counted(path: Path, start: int, stop: int) -> tuple[int, int]:
     Args:
         path: of the segment.
         start: where a frame begins; 0 for the first one.
-        stop: what begins here or behind is not counted.
+        stop: a frame that ends behind it is not counted.
 
     Raises:
+        NoSegment: the file begins with something else.
         OSError: it cannot be read.
     """
     with path.open("rb", buffering=_AT_ONCE) as file:
+        is_begun(file, path)
         return records_between(file, start, stop)
