@@ -73,7 +73,12 @@ def test_segments_that_are_too_old_are_dropped(tmp_path: Path) -> None:
     (open_one,) = (path for path in segments_in(tmp_path) if path.stem.startswith("1970"))
     os.utime(open_one, (0.0, 0.0))
     (tmp_path / "gone.segment").symlink_to(tmp_path / "nowhere")
-    assert drop_old_segments(tmp_path, NOW_S) == 1
+    for days in (1, 31):
+        never_one = tmp_path / f"{days}.segment.new"
+        never_one.write_bytes(b"")
+        os.utime(never_one, (NOW_S - days * DAY_S,) * 2)
+    assert drop_old_segments(tmp_path, NOW_S) == 2
+    assert [path.name for path in tmp_path.glob("*.new")] == ["1.segment.new"]
     left = {path.name for path in segments_in(tmp_path)}
     assert left == {"1.segment", "29.segment", open_one.name}
     writer.close()

@@ -53,7 +53,7 @@ class Gated:
 class Held:
     """An outlet to such a sink, with room for four records."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, promises: bool = True) -> None:
         monkeypatch.setattr(outlets, "MAX_WAITING_RECORDS", 4)
         self.sink = Gated()
         self.sentences: list[str] = []
@@ -66,6 +66,7 @@ class Held:
                 tell=lambda sentence, _: self.sentences.append(sentence),
                 pace=pace,
             ),
+            promises=promises,
         )
 
     def stop(self) -> None:
@@ -134,6 +135,34 @@ def test_of_what_has_been_made_only_what_is_promised_is_kept_then(held: Held) ->
     held.stop()
     assert held.sink.appended == [b"....", b"...", b"..."]
     assert held.counts()["written"] == 10
+
+
+def test_where_nothing_is_promised_there_is_room_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, promises=False)
+    held.outlet.offer(some_encoded(*"xxx", promised="p"))
+    held.outlet.offer(some_encoded(promised="p"))
+    assert held.counts()["full"] == 1
+    held.stop()
+
+
+def test_a_thread_that_cannot_be_had_is_told_counted_and_asked_for_again(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        held.outlet.offer(some_encoded("x", "x"))
+    assert held.counts() == {"lost": 2, "gated": 1}
+    assert (held.outlet.dropped, held.outlet.waiting) == (2, 0)
+    assert held.outlet.detail()["failing"] == "can't start new thread"
+    assert not held.outlet.has_room()
+    assert held.outlet.stop(0.0)
+    held.outlet.offer(some_encoded("x"))
+    assert held.outlet.has_room()
+    held.stop()
+    assert held.counts()["written"] == 1
 
 
 def test_bytes_are_bounded_too(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,21 @@ async def test_what_is_promised_is_kept_where_there_is_no_room_for_others(
     assert [one.request_id for one in logged(folder)] == ["r0", "r2"]
 
 
+async def test_what_is_in_the_way_of_a_promise_is_known_before_the_first_one(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "log"
+    folder.write_text("in the way")
+    it = Logging(folder, pace=Pace(retry_s=0.001))
+    it.log.recorder({"iris": IRIS})
+    assert it.log.has_room()
+    it.log.recorder({"iris": structs.replace(IRIS, blocks=True)})
+    await until(lambda: not it.log.has_room())
+    folder.unlink()
+    await until(it.log.has_room)
+    await it.log.close()
+
+
 async def test_large_answers_that_are_not_kept_are_not_held(tmp_path: Path) -> None:
     it = Logging(tmp_path)
     it.log.taker(IRIS)(a_record(outcome=scores([0.0] * (prediction_log.FLUSH_BYTES // 4))))

@@ -123,6 +123,22 @@ def test_zeros_are_no_end(tmp_path: Path) -> None:
     assert more(follower) == [2]
 
 
+def test_what_is_no_segment_of_this_version_is_told_once(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    follower = Follower(tmp_path, warnings.append)
+    a_segment(tmp_path, "1", 1)
+    other = a_segment(tmp_path, "2", 2, 3)
+    other.write_bytes(other.read_bytes().replace(b"penstock-log 2", b"penstock-log 1"))
+    begun = tmp_path / "segments" / "3.segment"
+    begun.write_bytes(HEAD[:3])
+    assert more(follower) == [1]
+    assert more(follower) == []
+    assert len(warnings) == 1
+    assert warnings[0].endswith("is no segment of the prediction log, or of another version")
+    begun.write_bytes(HEAD + frame(4))
+    assert more(follower) == [4]
+
+
 def test_damage_is_told_and_passed_over(tmp_path: Path) -> None:
     warnings: list[str] = []
     follower = Follower(tmp_path, warnings.append)

@@ -36,14 +36,37 @@ def test_a_segment_that_was_not_closed_is_closed(tmp_path: Path) -> None:
     assert told(tmp_path) == []
 
 
-def test_a_torn_last_record_is_cut_off_and_told(tmp_path: Path) -> None:
+def test_what_is_torn_is_told_once_and_stays_where_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.segment"
-    path.write_bytes(HEAD + BODY + framed(packed("three"))[:-2])
+    torn = framed(packed("three"))[:-2]
+    path.write_bytes(HEAD + BODY + torn)
     (sentence,) = told(tmp_path)
     assert sentence.endswith(
         "2 records are whole, the last 15 bytes, of 1 records, were torn and are skipped"
     )
-    assert whole(path) == ([packed("one"), packed("two")], True, 0)
+    assert path.read_bytes() == HEAD + BODY + torn + END
+    assert whole(path) == ([packed("one"), packed("two")], False, len(torn + END))
+    assert told(tmp_path) == []
+
+
+def test_no_end_of_what_is_torn_is_taken_for_another(tmp_path: Path) -> None:
+    frame = framed(packed("three") * 9, 9)
+    for size in range(1, len(frame)):
+        path = tmp_path / f"{size:02}.segment"
+        path.write_bytes(HEAD + BODY + frame[:size])
+    assert len(told(tmp_path)) == len(frame) - 1
+    for path in tmp_path.iterdir():
+        assert whole(path)[0] == [packed("one"), packed("two")]
+
+
+def test_one_length_that_a_disk_has_changed_costs_no_byte_that_follows(tmp_path: Path) -> None:
+    path = tmp_path / "a.segment"
+    content = bytearray(HEAD + BODY)
+    content[len(HEAD) + 2] ^= 1
+    path.write_bytes(content)
+    (sentence,) = told(tmp_path)
+    assert "0 records are whole" in sentence
+    assert path.read_bytes() == content + END
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:

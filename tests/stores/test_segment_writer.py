@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.stores.recovery import recovered
 from penstock.stores.segment import SegmentReader, framed
 from penstock.stores.segment_writer import SegmentWriter, owned, segments_in
 from tests.stores.ends import packed
@@ -72,9 +75,51 @@ def test_what_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path: Path) -> N
     with a_full_disk(100), pytest.raises(OSError, match="large"):
         writer.append(framed(packed("x" * 400)), WALL_S)
     assert payloads(tmp_path) == [[packed("one")]]
+    writer.append(framed(packed("two")), WALL_S + 1)
+    writer.close()
+    assert payloads(tmp_path) == [[packed("one")], [packed("two")]]  # no file may be that large
+
+
+def test_a_disk_that_has_room_again_gets_the_rest_of_the_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append(framed(packed("one")), WALL_S)
+    write = os.write
+
+    def half(file: int, content: memoryview) -> int:
+        if len(content) < 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, content[: len(content) // 2])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", half)
+        with pytest.raises(OSError, match="No space"):
+            writer.append(framed(packed("two")), WALL_S)
+    assert payloads(tmp_path) == [[packed("one")]]
     writer.append(framed(packed("two")), WALL_S)
     writer.close()
     assert payloads(tmp_path) == [[packed("one"), packed("two")]]
+
+
+def test_nobody_sees_a_segment_before_it_is_this_process_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    lock = fcntl.flock
+
+    def flock(file: int, operation: int) -> None:  # another process starts in between
+        with monkeypatch.context() as patched:
+            patched.setattr(fcntl, "flock", lock)
+            told.extend(recovered(tmp_path))
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    writer = SegmentWriter(tmp_path)
+    writer.append(framed(packed("one")), WALL_S)
+    writer.close()
+    assert told == []
+    assert payloads(tmp_path) == [[packed("one")]]
 
 
 def test_a_segment_that_cannot_be_begun_leaves_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from penstock.core.folders import make_private
-from penstock.stores.segment_writer import owned, segments_in
+from penstock.stores.segment import SUFFIX
+from penstock.stores.segment_writer import NEW, owned, segments_in
 
 LOG_NAME: Final = "log"
 """Of the folder, in a state directory."""
@@ -64,13 +65,15 @@ def _read_key(path: Path) -> bytes:
 def drop_old_segments(folder: Path, wall_s: float, keep_days: float = KEEP_DAYS) -> int:
     """Delete the segments that nobody writes and whose last record is older; return how many.
 
+    So are files that never became segments.
+
     Args:
         folder: of the segments.
         wall_s: now, in seconds since the epoch.
         keep_days: how long they are kept.
     """
     dropped = 0
-    for path in segments_in(folder):
+    for path in (*segments_in(folder), *folder.glob(f"*{SUFFIX}{NEW}")):
         with contextlib.suppress(OSError):  # gone meanwhile, or it stays until the next time
             if path.stat().st_mtime > wall_s - keep_days * DAY_S:
                 continue

@@ -105,16 +105,19 @@ class LogThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        self._prepare()
+        self._recover()
+        for batch in self._taken():
+            self._store(batch)
+        self._sink.close()
+        self._look()
+
+    def _recover(self) -> None:
         try:
             for sentence in self._sink.begin():
                 self._tell(sentence, None)
         except OSError as error:
             self._tell(f"the prediction log's {self._sink.name} cannot be read", error)
-        self._prepare()
-        for batch in self._taken():
-            self._store(batch)
-        self._sink.close()
-        self._look()
 
     def _prepare(self) -> None:
         """Have what makes records made, before there are any: what is in its way is said now."""

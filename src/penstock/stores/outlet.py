@@ -24,15 +24,21 @@ class Outlet:
     Args:
         name: of the sink.
         make_thread: makes its thread, which is started with the first batch.
+        promises: what has been promised is kept here even where there is no room for more.
     """
 
-    def __init__(self, name: str, make_thread: Callable[[], LogThread]) -> None:
+    def __init__(
+        self, name: str, make_thread: Callable[[], LogThread], *, promises: bool = False
+    ) -> None:
         self.name = name
         self._make_thread = make_thread
+        self._promises = promises
         self._thread: LogThread | None = None
         self._taken = 0
         self._taken_bytes = 0
         self._full = 0
+        self._lost = 0
+        self._threadless = ""
 
     @property
     def waiting(self) -> int:
@@ -42,11 +48,16 @@ class Outlet:
     @property
     def dropped(self) -> int:
         """How many records will not be written: there was no room, or the sink refused them."""
-        return self._full + (0 if self._thread is None else self._thread.lost)
+        return self._full + self._lost + (0 if self._thread is None else self._thread.lost)
 
     def has_room(self) -> bool:
         """Tell whether a record can be promised now: there is room, and the sink takes it."""
-        return self._thread is None or (not self._thread.failing and self._fits(1))
+        return not self.failing and self._fits(1)
+
+    @property
+    def failing(self) -> str:
+        """Why nothing can be written now; empty where nothing is known to be in the way."""
+        return self._threadless if self._thread is None else self._thread.failing
 
     def _fits(self, times: int) -> bool:
         """Tell whether what waits is within its bounds, or within so many times these."""
@@ -65,20 +76,28 @@ class Outlet:
         """
         fitting = batch
         if not self._fits(1):
-            fitting = batch.only_promised() if self._fits(2) else Batch()
+            keeps = self._promises and self._fits(2)
+            fitting = batch.only_promised() if keeps else Batch()
             self._full += len(batch) - len(fitting)
         if len(fitting):
+            self.begin()
+            if self._thread is None:
+                self._lost += len(fitting)
+                return
             self._taken += len(fitting)
             self._taken_bytes += fitting.size_bytes
-            self.begin()
-            assert self._thread is not None
             self._thread.write(fitting)
 
     def begin(self) -> None:
-        """Start the thread, if it has not been."""
+        """Start the thread, if it has not been; where the system has none to give, later."""
         if self._thread is None:
-            self._thread = self._make_thread()
-            self._thread.start()
+            thread = self._make_thread()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._threadless = str(error)
+            else:
+                self._thread = thread
 
     def stop(self, timeout_s: float) -> bool:
         """Write all that has been handed over, and end; return whether that was done in time."""
@@ -88,12 +107,14 @@ class Outlet:
         """Read what became of the records."""
         name, thread = self.name, self._thread
         written, lost = (0, 0) if thread is None else (thread.written, thread.lost)
+        lost += self._lost
         yield families.PREDICTION_RECORDS, (name, "written"), written
         yield families.PREDICTION_RECORDS, (name, "full"), self._full
         yield families.PREDICTION_RECORDS, (name, "lost"), lost
         yield families.PREDICTION_RECORDS_WAITING, (name,), self.waiting
+        if thread is not None or self.failing:
+            yield families.PREDICTION_LOG_FAILING, (name,), float(bool(self.failing))
         if thread is not None:
-            yield families.PREDICTION_LOG_FAILING, (name,), float(bool(thread.failing))
             yield families.PREDICTION_LOG_FAILURES, (name,), thread.failures
             yield families.PREDICTION_LOG_BYTES, (name,), thread.bytes
 
@@ -104,6 +125,6 @@ class Outlet:
             "waiting": self.waiting,
             "written": 0 if thread is None else thread.written,
             "full": self._full,
-            "lost": 0 if thread is None else thread.lost,
-            "failing": None if thread is None else thread.failing or None,
+            "lost": self._lost + (0 if thread is None else thread.lost),
+            "failing": self.failing or None,
         }

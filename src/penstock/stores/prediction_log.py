@@ -120,6 +120,8 @@ class PredictionLog:
         if policies and not self._said:
             self._said = True
             self._warn()
+        if self._outlets and any(policy.blocks for policy in policies.values()):
+            self._outlets[0].begin()  # what is in its way is known before anything is promised
         return _GraphRecorder({name: self.taker(policy) for name, policy in policies.items()})
 
     def _warn(self) -> None:
@@ -215,13 +217,13 @@ class PredictionLog:
         if places.folder is not None:
             folder = Path(places.folder)
             segments = SegmentSink(folder, clock=self._clock, pace=self._pace, began=self._began)
-            made.append(self._outlet(segments, partial(self._maker, folder)))
+            made.append(self._outlet(segments, partial(self._maker, folder), promises=True))
         if places.stdout:
-            made.append(self._outlet(LineSink(), self._maker_of_lines))
+            made.append(self._outlet(LineSink(), self._maker_of_lines, promises=not made))
         return tuple(made)
 
-    def _outlet(self, sink: Sink, maker: Callable[[], RecordMaker]) -> Outlet:
-        return Outlet(sink.name, partial(self._thread, sink, maker))
+    def _outlet(self, sink: Sink, maker: Callable[[], RecordMaker], *, promises: bool) -> Outlet:
+        return Outlet(sink.name, partial(self._thread, sink, maker), promises=promises)
 
     def _maker(self, folder: Path) -> RecordMaker:
         return self._made(self._key or key_of(folder))

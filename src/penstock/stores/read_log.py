@@ -14,7 +14,15 @@ import msgspec
 
 from penstock.stores.log_folder import SEGMENTS
 from penstock.stores.prediction_record import PredictionRecord, UnreadableRecord, decode_record
-from penstock.stores.segment import END, HEAD, Frame, NoSegment, SegmentReader, frames_from
+from penstock.stores.segment import (
+    END,
+    HEAD,
+    Frame,
+    NoSegment,
+    SegmentReader,
+    frames_from,
+    is_begun,
+)
 from penstock.stores.segment_writer import segments_in
 
 Keep: TypeAlias = Callable[[PredictionRecord], bool]
@@ -110,7 +118,17 @@ class Follower:
         for path in paths:
             if path.name not in self._closed:
                 with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                    yield from self._added(path.name, file)
+                    if self._is_begun(path, file):
+                        yield from self._added(path.name, file)
+
+    def _is_begun(self, path: Path, file: BinaryIO) -> bool:
+        """Tell whether a file is a segment that can be read; what is none is told, once."""
+        try:
+            return path.name in self.ends or is_begun(file, path)
+        except NoSegment as error:
+            self._closed.add(path.name)
+            self._warn(f"{path.name}: cannot be read: {error}")
+            return False
 
     def _pass(self, name: str, file: BinaryIO) -> None:
         size = os.fstat(file.fileno()).st_size

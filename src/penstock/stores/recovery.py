@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from penstock.stores.segment import END, HEAD, NoSegment, SegmentReader
 from penstock.stores.segment_writer import owned, segments_in
+
+_AT_ONCE: Final = 1 << 20
 
 
 def recovered(folder: Path) -> Iterator[str]:
     """Close the segments that nobody writes and nobody has closed; say of each what was found.
 
-    What is torn is cut off. Of several processes that start together one does it.
+    What is torn stays where it is, and is passed over by whoever reads: one byte that a disk has
+    changed may make much unreadable that somebody could still mend. Zeros, which a crash of the
+    machine leaves, are cut off. Of several processes that start together one does it.
 
     Raises:
         OSError: the folder cannot be read.
@@ -35,13 +40,22 @@ def _is_closed(file: int) -> bool:
     return size >= len(HEAD) + len(END) and os.pread(file, len(END), size - len(END)) == END
 
 
+def _has_only_zeros(file: int, start: int) -> bool:
+    while content := os.pread(file, _AT_ONCE, start):
+        if content.count(0) < len(content):
+            return False
+        start += len(content)
+    return True
+
+
 def _close(path: Path, file: int) -> str:
     reader = SegmentReader(path)
     for _ in reader.payloads():
         pass
     if reader.closed:
         return f"the segment {path.name} of the prediction log has more behind its end"
-    os.ftruncate(file, reader.whole_bytes)
+    if not reader.whole_bytes or _has_only_zeros(file, reader.whole_bytes):
+        os.ftruncate(file, reader.whole_bytes)
     os.write(file, END if reader.whole_bytes else HEAD + END)
     os.fsync(file)
     lost = f", of {reader.torn_records} records," if reader.torn_records else ""

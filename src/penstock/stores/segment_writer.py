@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -16,6 +17,9 @@ from penstock.stores.segment import END, HEAD, SUFFIX, records_between
 
 MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """A segment that is larger is closed, and another one begun."""
+
+NEW: Final = ".new"
+"""Behind the name of a segment that is not one yet: its process has not got the lock."""
 
 _FILE_MODE: Final = 0o600
 
@@ -74,8 +78,10 @@ class SegmentWriter:
             self._begin(wall_s)
         try:
             _write_all(self._file, frames)
-        except OSError:
+        except OSError as error:
             self._take_back()
+            if error.errno == errno.EFBIG:  # it has no room for more, but another one has
+                self.close()
             raise
         self._size += len(frames)
         if self._size >= self._max_bytes:
@@ -85,18 +91,20 @@ class SegmentWriter:
         make_private(self._folder)
         at = time.strftime("%Y%m%dT%H%M%S", time.gmtime(wall_s))
         name = f"{at}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
+        path, new = self._folder / name, self._folder / f"{name}{NEW}"
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        file = os.open(self._folder / name, flags, _FILE_MODE)
+        file = os.open(new, flags, _FILE_MODE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write_all(file, HEAD)
+            os.rename(new, path)  # others see it only when it is locked, and has a head
         except OSError:
             os.close(file)
             with contextlib.suppress(OSError):
-                os.unlink(self._folder / name)
+                os.unlink(new)
             raise
-        self._file, self._path, self._size = file, self._folder / name, len(HEAD)
-        self._began(self._path)
+        self._file, self._path, self._size = file, path, len(HEAD)
+        self._began(path)
 
     def _is_there(self) -> bool:
         """Tell whether the segment is still where others look for it."""
