@@ -94,7 +94,7 @@ def test_no_more_records_are_said_to_be_damaged_than_there_is_room_for(path: Pat
     several = bytearray(framed(b"".join(PAYLOADS), len(PAYLOADS)))
     several[FRAME.size + 1 : FRAME.size + 3] = b"\xff\xff"
     _, reader = read(path, HEAD + bytes(several) + END)
-    assert reader.damaged == sum(map(len, PAYLOADS))
+    assert reader.damaged == 1
 
 
 def test_how_many_records_are_torn_is_said_where_their_frame_says_it(path: Path) -> None:
@@ -117,9 +117,9 @@ def test_records_are_counted_by_heads_alone(path: Path) -> None:
 
 
 def test_a_frame_has_a_bound() -> None:
-    with pytest.raises(ValueError, match="65,536 records in one frame"):
+    with pytest.raises(ValueError, match="1,025 records in one frame"):
         framed(b"", MAX_FRAME_RECORDS + 1)
-    with pytest.raises(ValueError, match="65,536 records in one frame"):
+    with pytest.raises(ValueError, match="1,025 records in one frame"):
         split(b"", MAX_FRAME_RECORDS + 1)
     with pytest.raises(ValueError, match="a frame of 16,777,219 bytes"):
         framed(bytes(MAX_PAYLOAD_BYTES))

@@ -35,8 +35,8 @@ END: Final = FRAME.pack(0, zlib.crc32(b"end"))
 MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
 """The largest frame; a length beyond is no length."""
 
-MAX_FRAME_RECORDS: Final = 0xFFFF
-"""Records of one frame."""
+MAX_FRAME_RECORDS: Final = 1024
+"""Records of one frame: four times as many as are handed over together."""
 
 _LIST: Final = struct.Struct(">BH")
 """How a payload begins: MessagePack's type of a list, and how many records are in it."""
@@ -183,12 +183,12 @@ def _said_records(file: BinaryIO, at: int) -> int:
 def _said_count(start: bytes, length: int) -> int:
     """Return how many records a frame says that it has, by the start of its payload.
 
-    It may be damaged: at least one and no more than there is room for.
+    It may be damaged: one, where it says more than a frame may hold, or than there is room for.
     """
     if len(start) < _LIST.size or start[0] != _LIST_TYPE:
         return 1
     count: int = _LIST.unpack_from(start)[1]
-    return max(1, min(count, length - _LIST.size))
+    return count if 0 < count <= min(MAX_FRAME_RECORDS, length - _LIST.size) else 1
 
 
 @final
