@@ -347,6 +347,10 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
         "query parameters, where a route reads them",
         "parameters",
     ),
+    "core.values.MAX_WAY_CHARACTERS": (
+        "the way in front of a record's `place`; of a longer one there is a digest",
+        "characters",
+    ),
     "core.criteria.MAX_VALUE_CHARACTERS": (
         "what conditions and splits see of a header, a query parameter or a text in the body",
         "characters",

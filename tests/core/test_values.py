@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.values import (
+    MAX_WAY_CHARACTERS,
     AnswerKind,
     Hop,
     InferenceRequest,
@@ -75,6 +76,40 @@ def test_asking_for_what_is_asked_changes_nothing(labelled: bool) -> None:
     request = a_request(labelled=labelled)
 
     assert request.asking(labelled=labelled) is request
+
+
+def test_a_way_is_made_of_the_places_in_their_order() -> None:
+    request = a_request(fields={"age": 3})
+
+    led = request.by("routes.a.fan_out.arms.x").by("routes.b[0].mirror.shadow")
+
+    assert led.way == "routes.a.fan_out.arms.x/routes.b[0].mirror.shadow/"
+    assert request.way == ""
+    assert differing(request, led) == ["way"]
+    assert led.due(0.0).way == led.asking(labelled=True).way == led.way
+
+
+def test_a_long_way_is_a_digest_of_it_and_goes_on() -> None:
+    request = a_request().by("x" * (MAX_WAY_CHARACTERS - 1))
+    assert len(request.way) == MAX_WAY_CHARACTERS
+
+    one, other = request.by("p"), request.by("q")
+
+    assert len(one.way) == len(other.way) == 33
+    assert one.way == request.by("p").way != other.way
+    assert one.by("r").way == f"{one.way}r/"
+
+
+@given(st.lists(st.sampled_from("pqr"), max_size=4), st.lists(st.sampled_from("pqr"), max_size=4))
+@pytest.mark.parametrize("length", [1, 300, 2000])
+def test_other_places_make_another_way(length: int, one: list[str], other: list[str]) -> None:
+    first = second = a_request()
+    for place in one:
+        first = first.by(place * length)
+    for place in other:
+        second = second.by(place * length)
+
+    assert (first.way == second.way) is (one == other)
 
 
 def test_a_request_cannot_be_changed() -> None:

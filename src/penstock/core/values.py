@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 import numpy.typing as npt
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from penstock.core.errors import ServingError
 
@@ -22,6 +23,11 @@ AnswerField: TypeAlias = FieldValue | tuple[FieldValue, ...]
 """A field of an answer: one value for the whole, or one for each of several rows."""
 
 NO_FIELDS: Final[Mapping[str, FieldValue]] = {}
+
+MAX_WAY_CHARACTERS: Final = 1024
+"""Of a request's way; of a longer one a digest. It is part of a key that databases have to take."""
+
+_WAY_DIGEST_BYTES: Final = 16
 
 
 class Hop(Struct, frozen=True, gc=False):
@@ -53,7 +59,9 @@ class InferenceRequest(Struct, frozen=True, gc=False):
         labelled: the caller asks for a label in place of the scores.
         fields: scalars that the spec names for conditions, stickiness and groups.
         traceparent: the caller's, of W3C Trace Context, for remote predictors; empty without one.
-        record_id: made at the edge, the key of its records; empty where nothing is recorded.
+        record_id: made at the edge, shared by its records; empty where nothing is recorded.
+        way: the places, each with a slash behind it, where one request was led apart and may meet
+            the same node again: with the node's own place it tells its records apart. Mostly empty.
     """
 
     request_id: str
@@ -65,6 +73,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
     fields: Mapping[str, FieldValue] = NO_FIELDS
     traceparent: str = ""
     record_id: str = ""
+    way: str = ""
 
     @property
     def rows(self) -> int:
@@ -87,6 +96,7 @@ class InferenceRequest(Struct, frozen=True, gc=False):
             self.fields,
             self.traceparent,
             self.record_id,
+            self.way,
         )
 
     def asking(self, *, labelled: bool) -> InferenceRequest:
@@ -103,7 +113,15 @@ class InferenceRequest(Struct, frozen=True, gc=False):
             self.fields,
             self.traceparent,
             self.record_id,
+            self.way,
         )
+
+    def by(self, place: str) -> InferenceRequest:
+        """Return this request with `place` added to its way."""
+        way = f"{self.way}{place}/"
+        if len(way) > MAX_WAY_CHARACTERS:
+            way = f"{blake2b(way.encode(), digest_size=_WAY_DIGEST_BYTES).hexdigest()}/"
+        return structs.replace(self, way=way)
 
 
 class AnswerKind(StrEnum):
