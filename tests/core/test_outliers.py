@@ -18,6 +18,7 @@ def an_outlier(
 ) -> Outlier:
     return Outlier(
         predictor=predictor,
+        place="outlier",
         threshold=threshold,
         timeout_s=1.0,
         runs_beside=True,
@@ -108,3 +109,11 @@ async def test_but_not_for_ever() -> None:
 async def test_a_row_that_was_not_asked_for_is_no_outlier() -> None:
     strange = an_outlier(failing(AnswerNotFinite("ocs", 5)))
     assert await score(strange, a_request((1.0,))) == unscored(1, ())
+
+
+async def test_each_time_that_a_model_is_asked_again_is_told_in_the_way() -> None:
+    model = Recording(by_first_value)
+    await score(an_outlier(model), a_request([9.0], [1.0], [9.0]).by("an arm"))
+    again = "outlier again/"
+    found = [(one.rows, one.way) for one in model.requests]
+    assert found == [(3, "an arm/"), (2, f"an arm/{again}"), (1, f"an arm/{again}{again}")]

@@ -20,6 +20,8 @@ models:
   flower: {runtime: "gateway_callables:flower", execution: inline, sample: [[1, 2, 3, 4]]}
 routes:
   iris: [{prediction_log: {groups: [header:x-age-band]}}, flower]
+  twice: [{prediction_log: }, {fan_out: {arms: {a: mirrored, b: mirrored}}}]
+  mirrored: [{mirror: {shadow: flower}}, flower]
 default: iris
 """
 ROW: Final = b'{"data":[[1,2,3,4]]}'
@@ -84,6 +86,22 @@ def test_after_a_normal_stop_all_records_are_in_the_database(
     assert list(found[0][4].values()) == ["30-40"]
     assert list((folder / "outbox" / "postgresql").glob("*.segment")) == []
     assert len(list((folder / "segments").glob("*.segment"))) in range(1, workers + 1)
+
+
+def test_the_records_of_a_route_that_a_request_meets_twice_are_all_there(
+    spec: Path, tmp_path: Path, database: str
+) -> None:
+    options = ("--log-dir", str(tmp_path / "records"))
+    with serving(spec, *options, environment=around(database)) as server:
+        assert server.ask("POST", "/twice/predict", ROW).status == 200
+        until_blocking(lambda: shipped(server).get("shipped") == 3)
+        assert server.stop() == 0
+    arms, shadow = "routes.twice[1].fan_out.arms", "routes.mirrored[0].mirror.shadow"
+    assert asked(database, "SELECT role, place FROM penstock_predictions ORDER BY 1, 2") == [
+        ("primary", "twice"),
+        ("shadow", f"{arms}.a/{shadow}"),
+        ("shadow", f"{arms}.b/{shadow}"),
+    ]
 
 
 def test_a_shipper_that_is_killed_is_replaced(spec: Path, tmp_path: Path, database: str) -> None:

@@ -16,12 +16,14 @@ from penstock.gateway.app import App
 from penstock.gateway.gateway import Gateway
 from penstock.gateway.status import status_of
 from penstock.graph.open import open_graph, shared
+from penstock.stores.parquet import compact_log
 from penstock.stores.prediction_log import PredictionLog
 from penstock.stores.prediction_record import PredictionRecord
 from penstock.stores.sinks import LogPlaces
 from tests.gateway.asking import Unanswered, ask, ask_in_pieces
 from tests.gateway.opening import CALLABLES, served_of
 from tests.stores.ends import logged
+from tests.stores.logs import WALL_S, by_reader, write_segment
 from tests.support import settle
 
 SPEC = """
@@ -41,6 +43,9 @@ routes:
   parallel: [{prediction_log: }, {fan_out: {positive: 0, arms: {a: flower, b: broken}}}]
   audit: [{prediction_log: {on_full: block}}, flower]
   recorded: [{prediction_log: }, flower]
+  twice: [{prediction_log: }, {fan_out: {arms: {a: mirrored, b: mirrored, c: observing}}}]
+  mirrored: [{mirror: {shadow: flower}}, {timeout: {timeout_s: 5}}, observing]
+  observing: {fan_out: {arms: {a: flower, b: {use: flower, state: observe}}}}
   beside: {fan_out: {positive: 0, arms: {a: recorded, b: flower}}}
 """
 ROW = {"data": [[1, 2, 3, 4]]}
@@ -98,6 +103,25 @@ async def test_requests_that_share_an_id_have_records_of_their_own(tmp_path: Pat
     one, other = logged(tmp_path)
     assert one.request_id == other.request_id == "r1"
     assert one.record_id != other.record_id
+
+
+async def test_a_reader_that_goes_by_the_key_finds_every_record_of_a_route_met_twice(
+    tmp_path: Path,
+) -> None:
+    _, _, records = await told(tmp_path / "log", "/twice/predict")
+    assert len({record.record_id for record in records}) == 1
+    arms = "routes.twice[1].fan_out.arms"
+    assert sorted((record.role, record.place) for record in records) == [
+        *(("observe", f"{arms}.{arm}/routes.observing.fan_out.arms.b") for arm in "abc"),
+        ("primary", "twice"),
+        *(("shadow", f"{arms}.{arm}/routes.mirrored[0].mirror.shadow") for arm in "ab"),
+    ]
+    for number in range(len(records)):  # wherever a segment ended, and was compacted
+        folder = tmp_path / str(number)
+        write_segment(folder, "0", *records[:number])
+        compact_log(folder, WALL_S, 30.0, print)
+        write_segment(folder, "1", *records[number:])
+        assert by_reader(folder).total() == len(records)
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,14 @@ async def test_an_answer_is_recorded(start: Start) -> None:
     assert repr(recording).startswith("shadow: <function")
 
 
+async def test_the_way_stands_in_front_of_the_place() -> None:
+    recording, records = recorded(answering(0.5), ManualClock())
+    request = a_request().by("routes.b.arms.y")
+    await recording(request)
+    assert [record.place for record in records] == ["routes.b.arms.y/routes.a.arms.x"]
+    assert records[0].request is request
+
+
 @both_ways
 @pytest.mark.parametrize("error", [ModelFailed("m"), DeadlineExceeded("m")])
 async def test_an_error_is_recorded_and_raised(start: Start, error: ServingError) -> None:

@@ -67,6 +67,7 @@ def a_log(
         if outlier is None
         else Outlier(
             predictor=outlier,
+            place=f"{PLACE}.outlier",
             threshold=threshold,
             timeout_s=OUTLIER_S,
             runs_beside=runs_beside,

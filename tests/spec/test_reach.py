@@ -4,7 +4,7 @@ import pytest
 
 from penstock.core.errors import SpecError
 from penstock.spec.decode import decode
-from penstock.spec.reach import only
+from penstock.spec.reach import meeting, only
 from penstock.spec.read import read_text
 from penstock.spec.tree import Reference, Spec, State
 
@@ -69,3 +69,26 @@ def test_a_model_becomes_a_route(spec: Spec) -> None:
 def test_neither(spec: Spec) -> None:
     with pytest.raises(SpecError, match="nobody"):
         only(spec, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("plain", "plain"), {0, 1}),
+        (("plain", "share"), set()),
+        (("svc", "svc"), set()),  # models are no routes
+        (("later", "fixed", "layered"), {0, 2}),
+        (("plain", "share", "guarded", "fixed"), {0, 2, 3}),
+        (("circle", "plain"), set()),
+        ((), set()),
+    ],
+)
+def test_ways_that_lead_to_one_route(spec: Spec, names: tuple[str, ...], found: set[int]) -> None:
+    ways = {str(i): [Reference(name=name, place="")] for i, name in enumerate(names)}
+    assert meeting(ways, spec) == set(map(str, found))
+
+
+def test_all_that_stands_on_a_way_counts_and_not_within_one(spec: Spec) -> None:
+    plain, fixed = (Reference(name=name, place="") for name in ("plain", "fixed"))
+    assert meeting({"a": [fixed, plain, plain], "b": [spec.routes["guarded"]]}, spec) == {"a", "b"}
+    assert meeting({"a": [plain, spec.routes["parallel"]], "b": [fixed]}, spec) == set()

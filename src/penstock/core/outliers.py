@@ -38,6 +38,7 @@ class Outlier(Struct, frozen=True, kw_only=True):
 
     Attributes:
         predictor: gives a score a row, the lower the more unusual.
+        place: of that in the spec.
         threshold: below it an input is an outlier.
         timeout_s: how long it may take.
         runs_beside: it is asked beside the prediction; else after it, which is for what runs on the
@@ -47,6 +48,7 @@ class Outlier(Struct, frozen=True, kw_only=True):
     """
 
     predictor: Predictor
+    place: str
     threshold: float
     timeout_s: float
     runs_beside: bool
@@ -118,7 +120,8 @@ async def score(outlier: Outlier, request: InferenceRequest, tries: int = MAX_TR
             return unscored(rows, error.trail)
         others = unscored(rows - 1, error.trail)
         if tries and rows > 1:
-            others = await score(outlier, _without(request, error.row), tries - 1)
+            again = request.by(f"{outlier.place} again")
+            others = await score(outlier, _without(again, error.row), tries - 1)
         flags = [*others.flags[: error.row], NOT_FINITE, *others.flags[error.row :]]
         return Scored(flags, others.trail)
     except ServingError as error:

@@ -27,7 +27,8 @@ class Record(Struct, frozen=True, gc=False):
 
     Attributes:
         role: the primary answer, or an observed arm's, a shadow's, a later answer's.
-        place: the route, or the place in the spec of the node that answered.
+        place: the route, or the request's way and the place in the spec of the node that answered:
+            no other record of the request has both its role and its place.
         request_id: as in the answer's header.
         request: None where the request could not be decoded.
         outcome: the response, the error, or None where the caller went away.

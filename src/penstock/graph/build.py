@@ -17,8 +17,9 @@ from penstock.core.values import AnswerKind
 from penstock.graph.arms import describe_constant
 from penstock.graph.conditions import condition_node
 from penstock.graph.fan_outs import build_fan_out
+from penstock.graph.led import led_arms, led_beside
 from penstock.graph.logged import with_outlier
-from penstock.graph.node import Node, always_healthy
+from penstock.graph.node import Node, always_healthy, any_recorded
 from penstock.graph.splits import split_node
 from penstock.graph.wrap import Wrap
 from penstock.patterns.constant import Constant
@@ -27,7 +28,8 @@ from penstock.patterns.timeout import Timeout
 from penstock.spec import tree
 from penstock.spec.conditions import branches
 from penstock.spec.experiments import experiments
-from penstock.spec.walk import arms, references
+from penstock.spec.problems import child
+from penstock.spec.walk import Part, arms, references
 
 AVAILABLE: Final = frozenset(
     {
@@ -153,8 +155,10 @@ class Builder:
                 return self._reference(expression)
             case tree.Pipeline():
                 node = self._target(expression.target)
+                below: list[Part] = [expression.target]
                 for layer in reversed(expression.layers):
-                    node = self._layer(layer, node)
+                    node = self._layer(layer, node, below)
+                    below.append(layer)
                 return node
             case _:
                 return self._target(expression)
@@ -176,7 +180,7 @@ class Builder:
             case _:
                 assert_never(target)
 
-    def _layer(self, layer: tree.Layer, inner: Node) -> Node:
+    def _layer(self, layer: tree.Layer, inner: Node, below: Sequence[Part]) -> Node:
         match layer:
             case tree.Threshold():
                 return self._threshold(layer, inner)
@@ -189,9 +193,9 @@ class Builder:
                 )
                 return self._around(inner, timeout, layer.place)
             case tree.PredictionLog():
-                return self._prediction_log(layer, inner)
+                return self._prediction_log(layer, inner, below)
             case tree.Mirror():
-                return self._mirror(layer, inner)
+                return self._mirror(layer, inner, below)
             case tree.Breaker():
                 raise _not_available(layer.place, "breaker")
             case tree.RateLimit():
@@ -212,6 +216,7 @@ class Builder:
             inner.arms,
             _deeper(place, [inner, *beside]),
             choose=inner.choose,
+            is_recorded=any_recorded([inner, *beside]),
         )
 
     def _reference(self, reference: tree.Reference) -> Node:
@@ -231,19 +236,27 @@ class Builder:
         threshold = Threshold(inner=inner.predictor, thresholds=thresholds, clock=self._tools.clock)
         return self._around(inner, threshold, layer.place)
 
-    def _mirror(self, layer: tree.Mirror, inner: Node) -> Node:
+    def _beside(self, use: tree.Expression, place: str, below: Sequence[Part]) -> Node:
+        return led_beside(self._node(use), use, place, below, self._spec)
+
+    def _mirror(self, layer: tree.Mirror, inner: Node, below: Sequence[Part]) -> Node:
         if not self._tools.live or layer.state is tree.ShadowState.OFF:
             return inner
-        shadow = self._node(layer.shadow)
+        shadow = self._beside(layer.shadow, child(layer.place, "shadow"), below)
         mirror = self._wrap.mirror(layer, inner, shadow, self._spec.limits.timeout_s)
-        return self._around(inner, mirror, layer.place, beside=(shadow,))
+        node = self._around(inner, mirror, layer.place, beside=(shadow,))
+        return structs.replace(node, is_recorded=True)
 
-    def _prediction_log(self, layer: tree.PredictionLog, inner: Node) -> Node:
+    def _prediction_log(
+        self, layer: tree.PredictionLog, inner: Node, below: Sequence[Part]
+    ) -> Node:
         promises = layer.on_full is tree.OnFull.BLOCK and self._tools.live
         if layer.outlier is None and not promises:
             return inner  # the edge records: nothing is to be done on a request's way
-        beside = () if layer.outlier is None else (self._node(layer.outlier),)
-        outlier = beside[0] if beside else None
+        outlier = None
+        if layer.outlier is not None:
+            outlier = self._beside(layer.outlier, child(layer.place, "outlier"), below)
+        beside = () if outlier is None else (outlier,)
         has_room = self._tools.has_log_room if promises else None
         log = self._wrap.prediction_log(layer, inner, outlier, has_room)
         node = self._around(inner, log, layer.place, beside)
@@ -256,11 +269,13 @@ class Builder:
         )
 
     def _split(self, target: tree.Split) -> Node:
-        nodes = {name: self._node(use) for name, use in arms(target).items()}
+        uses = arms(target)
+        places = {name: arm.place for name, arm in target.arms.items()}
+        nodes = {name: self._node(use) for name, use in uses.items()}
         depth = _deeper(target.place, list(nodes.values()))
         return split_node(
             target,
-            nodes,
+            led_arms(nodes, uses, places, self._spec),
             self._experiments.get(target.place, ""),
             sources=self._sources,
             wrap=self._wrap,
@@ -280,9 +295,11 @@ class Builder:
             for name, arm in target.arms.items()
             if arm.state is not tree.State.OFF
         }
+        uses = {name: arm.use for name, arm in target.arms.items()}
+        places = {name: arm.place for name, arm in target.arms.items()}
         return build_fan_out(
             target,
-            nodes,
+            led_arms(nodes, uses, places, self._spec),
             wrap=self._wrap,
             clock=self._tools.clock,
             background=self._tools.background,

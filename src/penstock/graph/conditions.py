@@ -17,7 +17,7 @@ from penstock.core.predictor import Description, TensorSpec
 from penstock.core.regex import Regex
 from penstock.core.values import InferenceRequest
 from penstock.graph.arms import as_written, columns_of, known_arms, shared_labels
-from penstock.graph.node import Node, enough_healthy
+from penstock.graph.node import Node, any_recorded, enough_healthy
 from penstock.graph.wrap import Wrap
 from penstock.patterns.condition import Branch, Column, Condition, Fields, Rule, chosen
 from penstock.spec import tree
@@ -125,6 +125,7 @@ def condition_node(
         healths,
         depth,
         choose=choose,
+        is_recorded=any_recorded(nodes.values()),
     )
 
 

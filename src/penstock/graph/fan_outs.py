@@ -23,7 +23,7 @@ from penstock.graph.arms import (
     required_arms,
     shared_labels,
 )
-from penstock.graph.node import Node, enough_healthy
+from penstock.graph.node import Node, any_recorded, enough_healthy
 from penstock.graph.wrap import Wrap
 from penstock.patterns.fan_out import Arm, FanOut
 from penstock.spec import tree
@@ -114,6 +114,7 @@ def fan_out_node(
         enough_healthy({name: node.health for name, node in on.items()}, required, clock),
         {name: node.health for name, node in nodes.items()},
         depth,
+        is_recorded=len(on) < len(nodes) or any_recorded(nodes.values()),
     )
 
 

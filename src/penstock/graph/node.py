@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, final
 
 from msgspec import Struct, structs
@@ -30,6 +30,7 @@ class Node(Struct, frozen=True):
         depth: how many predictors stand within each other here.
         inline: of a model that runs on the loop: how to run it together with others.
         choose: of what chooses by the request, here or below: what is known of it for one.
+        is_recorded: here or below is somebody who is recorded and answers nobody.
     """
 
     predictor: Predictor
@@ -39,6 +40,7 @@ class Node(Struct, frozen=True):
     depth: int = 1
     inline: InlineModel | None = None
     choose: Choose | None = None
+    is_recorded: bool = False
 
     def met_by(self, request: InferenceRequest) -> Node:
         """Return this node as a request meets it: described by the branch that it would take.
@@ -175,10 +177,14 @@ class Recorded:
             raise
         finally:
             elapsed_s = self._clock.now_s() - started_s
-            record = Record(
-                self._role, self._place, request.request_id, request, outcome, elapsed_s
-            )
+            place = f"{request.way}{self._place}"
+            record = Record(self._role, place, request.request_id, request, outcome, elapsed_s)
             self._recorder(record)
+
+
+def any_recorded(nodes: Iterable[Node]) -> bool:
+    """Tell whether anybody is recorded at one of these nodes or below."""
+    return any(node.is_recorded for node in nodes)
 
 
 def enough_healthy(healths: Mapping[str, Health], required: int, clock: Clock) -> Health:

@@ -12,7 +12,7 @@ from penstock.core.predictor import Description
 from penstock.core.rendezvous import Odds, odds_of
 from penstock.core.values import AnswerKind, InferenceRequest
 from penstock.graph.arms import as_written, columns_of, known_arms, shared_labels, widest_input
-from penstock.graph.node import Node, enough_healthy
+from penstock.graph.node import Node, any_recorded, enough_healthy
 from penstock.graph.wrap import Wrap
 from penstock.patterns.split import Split, chosen
 from penstock.spec import tree
@@ -84,6 +84,7 @@ def split_node(
         {name: node.health for name, node in arms.items()},
         depth,
         choose=choose,
+        is_recorded=any_recorded(nodes.values()),
     )
 
 

@@ -114,6 +114,7 @@ class Wrap:
         place = child(layer.place, "outlier")
         return Outlier(
             predictor=self.measured(OneScore(outlier.predictor), place),
+            place=place,
             threshold=layer.outlier_threshold,
             timeout_s=layer.outlier_timeout_s,
             runs_beside=outlier.inline is None,
@@ -153,7 +154,13 @@ class Wrap:
         predictor = self.measured(switch, place)
         choose = None if node.choose is None else partial(_never_healthy, node.choose)
         return Node(
-            predictor, node.description, never_healthy, node.arms, node.depth, choose=choose
+            predictor,
+            node.description,
+            never_healthy,
+            node.arms,
+            node.depth,
+            choose=choose,
+            is_recorded=observed,
         )
 
     def abreast(self, models: Sequence[InlineModel | None]) -> Abreast | None:

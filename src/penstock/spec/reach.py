@@ -1,14 +1,14 @@
-"""A spec of nothing but one route, and what that route needs."""
+"""What a route leads to: a spec of nothing but one, and who leads to the same as others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from penstock.core.errors import SpecError
 from penstock.spec import tree
-from penstock.spec.walk import references
+from penstock.spec.walk import Part, references
 
 
 def only(spec: tree.Spec, name: str) -> tree.Spec:
@@ -55,3 +55,26 @@ def reached(spec: tree.Spec, route: str) -> Iterator[str]:
         yield name
         if name in spec.routes:
             waiting.extend(reference.name for reference in references(spec.routes[name]))
+
+
+def meeting(ways: Mapping[str, Iterable[Part]], spec: tree.Spec) -> frozenset[str]:
+    """Return the names of those ways that lead to a route to which another one leads as well.
+
+    Args:
+        ways: by name: all that stands on each.
+        spec: the tree.
+    """
+    first: dict[str, str] = {}
+    found: set[str] = set()
+    for way, parts in ways.items():
+        waiting = [reference.name for part in parts for reference in references(part)]
+        while waiting:
+            route = waiting.pop()
+            if route not in spec.routes:
+                continue
+            if route not in first:
+                first[route] = way
+                waiting.extend(reference.name for reference in references(spec.routes[route]))
+            elif first[route] != way:  # what is below that route both lead to as well
+                found |= {first[route], way}
+    return frozenset(found)
