@@ -144,7 +144,7 @@ COLUMNS: Final = (
     _column("schema", pa.int32(), "version of the record's schema: 1"),
     _column("record_id", pa.string(), "of the request; unique together with `role` and `place`"),
     _column("role", pa.string(), "`primary`, `shadow`, `observe` or `later`"),
-    _column("place", pa.string(), "the route, or where in the spec the node stands"),
+    _column("place", pa.string(), "the route, or a way to a node and its place in the spec"),
     _column(
         "time",
         pa.timestamp("us", tz="UTC"),

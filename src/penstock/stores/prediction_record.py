@@ -49,7 +49,8 @@ class PredictionRecord(Struct, frozen=True, array_like=True):
             share it. A record is unique by `record_id`, `role` and `place`.
         role: `primary`, `shadow`, `observe` or `later`.
         route: by which the request came in.
-        place: the route, or where in the spec the node stands that answered.
+        place: the route, or where in the spec the node stands that answered, behind the way by
+            which the request came there, where several lead to it.
         time_us: when the request came in (for other roles, when the node was asked), in
             microseconds since the epoch.
         elapsed_ms: from then to its end.
