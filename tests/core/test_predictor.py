@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.core.predictor import Description, OpenModel, Predictor, TensorSpec
+from penstock.core.predictor import Description, OpenModel, PoolCounted, Predictor, TensorSpec
+from penstock.core.readings import pool_readings
 from penstock.core.values import AnswerKind
+from penstock.runtimes.http_terms import PoolCounts
 from tests.support import a_request, echo
 
 
@@ -47,3 +49,12 @@ async def test_an_open_model_can_be_asked_for_its_health() -> None:
 
     assert await model.health(1.0)
     assert (await model.predict(a_request())).model == "echo"
+
+
+def test_a_pools_counts_are_what_the_metrics_read() -> None:
+    names = [name for name in vars(PoolCounted) if not name.startswith("_")]
+    counts = PoolCounts(**{name: number for number, name in enumerate(names, 1)})
+    read = {(family.name, *labels): value for family, labels, value in pool_readings("m", counts)}
+    assert len(read) == len(names)
+    assert read["penstock_pool_waiting", "m"] == counts.waiting
+    assert read["penstock_pool_connections", "m", "other"] == counts.open - counts.busy

@@ -7,7 +7,6 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from penstock.core.pool import PoolCounted
 from penstock.core.values import AnswerKind, Array, InferenceRequest, InferenceResponse
 
 
@@ -103,6 +102,46 @@ Follow: TypeAlias = Callable[[Callable[[Description], None] | None], None]
 
 Abreast: TypeAlias = Callable[[InferenceRequest], Awaitable[Sequence[InferenceResponse] | None]]
 """Asks several models the same in one run; None where they are to be asked one by one."""
+
+
+class PoolCounted(Protocol):
+    """What a pool of connections to a remote model is and has done."""
+
+    @property
+    def open(self) -> int:
+        """Connections, those being established included."""
+
+    @property
+    def busy(self) -> int:
+        """Connections that carry a request."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+
+    @property
+    def skipped(self) -> int:
+        """Replicas that are passed over."""
+
+    @property
+    def requests(self) -> int:
+        """Asked, in all."""
+
+    @property
+    def retries(self) -> int:
+        """Repeated on another connection, in all."""
+
+    @property
+    def connect_failures(self) -> int:
+        """Connections that could not be established, in all."""
+
+    @property
+    def broken(self) -> int:
+        """Answers that did not come, or not whole, in all."""
+
+    @property
+    def late(self) -> int:
+        """Answers that were given up, in all."""
 
 
 class OpenModel(Struct, frozen=True):

@@ -16,7 +16,7 @@ import penstock
 from penstock.core import families
 from penstock.core.background import BackgroundScope
 from penstock.core.log import Log
-from penstock.core.pool import PoolCounted
+from penstock.core.predictor import PoolCounted
 from penstock.core.snapshot import Reading
 
 _STATM: Final = "/proc/self/statm"

@@ -22,8 +22,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import ModelFileError, SpecError
 from penstock.core.measures import Measures
 from penstock.core.model import ModelSource, Runtime
-from penstock.core.pool import PoolCounted
-from penstock.core.predictor import Description, OpenModel
+from penstock.core.predictor import Description, OpenModel, PoolCounted
 from penstock.core.readings import pool_readings
 from penstock.core.snapshot import Reading
 from penstock.graph.labels import read_labels
