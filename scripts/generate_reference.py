@@ -340,7 +340,8 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "gateway.server.SWEEP_S": ("how often slow connections are looked for", "s"),
     "gateway.server.MAX_CONNECTIONS": ("connections at once; 503 beyond", "connections"),
     "gateway.server.BACKLOG": ("connections waiting to be accepted", "connections"),
-    "gateway.server.DRAIN_S": ("time for requests under way after a stop signal", "s"),
+    "core.stop.MAX_STOP_S": ("a stop as a whole", "s"),
+    "core.stop.DRAIN_S": ("time for requests under way after a stop signal", "s"),
     "gateway.headers.MAX_TIMEOUT_MS": ("largest `x-timeout-ms`", "ms"),
     "gateway.metadata.HEALTH_TIMEOUT_S": ("time for an arm's health in `/health/all`", "s"),
     "gateway.fields.MAX_QUERY_FIELDS": (
@@ -524,7 +525,10 @@ LIMITS: Final[Mapping[str, tuple[str, str]]] = {
         "how often an outlier model is asked again without a row that it has no score of",
         "times",
     ),
-    "stores.prediction_log.CLOSE_TIMEOUT_S": ("time to write what is left at a stop", "s"),
+    "stores.prediction_log.CLOSE_TIMEOUT_S": (
+        "time to write what is left at a stop, if there is as much",
+        "s",
+    ),
     "stores.make_record.MAX_STORED_VALUES": (
         "values of an input, of an output, of flags and scores; of a larger input a digest is kept",
         "values",

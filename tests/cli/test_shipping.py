@@ -10,6 +10,7 @@ from penstock.cli import shipping as module
 from penstock.cli.ship import OUTBOX_DAYS_VARIABLE
 from penstock.cli.shipping import STOP_S, Child, Shipping, shipping
 from penstock.core.clock import SystemClock
+from penstock.core.stop import SHIP_S, Stop
 from penstock.stores.log_settings import BadSetting
 from penstock.stores.postgresql.address import VARIABLE, PostgresqlUnavailable
 from penstock.stores.postgresql.outbox import Outbox
@@ -54,12 +55,13 @@ class Kept:
 
     def __init__(self, *, deaf: bool = False) -> None:
         self.clock = ManualClock()
+        self.stop_of_all = Stop(self.clock)
         self.said = Said()
         self.children: list[FakeChild] = []
         self.refuses = False
         self._deaf = deaf
         self.task = asyncio.ensure_future(
-            Shipping(self._start, clock=self.clock, log=self.said).run()
+            Shipping(self._start, stop=self.stop_of_all, log=self.said).run()
         )
 
     async def _start(self) -> Child:
@@ -137,15 +139,26 @@ async def test_one_that_does_not_stop_is_killed() -> None:
     assert kept.said.events == ["warning: the shipper to PostgreSQL (pid 0) did not end: killed"]
 
 
+async def test_what_stopped_before_it_has_left_it_less_time() -> None:
+    kept = Kept(deaf=True)
+    kept.stop_of_all.begin()
+    await kept.clock.elapse(SHIP_S - 1.0)
+    await kept.stop()
+    assert kept.children[0].told == ["terminate"]
+    await kept.clock.elapse(1.0)
+    assert kept.children[0].told == ["terminate", "kill"]
+    assert kept.task.cancelled()
+
+
 async def test_nothing_is_started_where_no_database_is_named(tmp_path: Path) -> None:
-    async with shipping(str(tmp_path), {}, clock=ManualClock(), log=Said()):
+    async with shipping(str(tmp_path), {}, stop=Stop(ManualClock()), log=Said()):
         assert len(asyncio.all_tasks()) == 1
     assert segments_in(tmp_path) == []
 
 
 async def test_without_a_folder_it_is_said_that_nothing_is_shipped() -> None:
     said = Said()
-    async with shipping(None, {VARIABLE: NOBODY}, clock=ManualClock(), log=said):
+    async with shipping(None, {VARIABLE: NOBODY}, stop=Stop(ManualClock()), log=said):
         assert len(asyncio.all_tasks()) == 1
     (event,) = said.events
     assert "there is no folder where they could wait" in event
@@ -157,7 +170,7 @@ async def test_what_the_environment_says_wrong_is_told_at_the_start(tmp_path: Pa
         ({VARIABLE: NOBODY, OUTBOX_DAYS_VARIABLE: "long"}, BadSetting),
     ):
         with pytest.raises(error):
-            async with shipping(str(tmp_path), environment, clock=ManualClock(), log=Said()):
+            async with shipping(str(tmp_path), environment, stop=Stop(ManualClock()), log=Said()):
                 pass
 
 
@@ -169,7 +182,7 @@ async def test_a_fault_of_ours_is_said_and_stops_nothing(
 
     monkeypatch.setattr(module, "_started", start)
     said = Said()
-    async with shipping(str(tmp_path), {VARIABLE: NOBODY}, clock=ManualClock(), log=said):
+    async with shipping(str(tmp_path), {VARIABLE: NOBODY}, stop=Stop(ManualClock()), log=said):
         await settle()
     assert said.events == ["error: the shipper to PostgreSQL was not looked after"]
 
@@ -178,7 +191,7 @@ async def test_a_real_one_ships_what_comes(tmp_path: Path, database: str) -> Non
     said = Said()
     environment = {**os.environ, VARIABLE: database}
     outbox = Outbox(tmp_path).path
-    async with shipping(str(tmp_path), environment, clock=SystemClock(), log=said):
+    async with shipping(str(tmp_path), environment, stop=Stop(SystemClock()), log=said):
         written(tmp_path, range(3))
         await until(lambda: segments_in(outbox) == [])
         written(tmp_path, range(3, 5))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -165,6 +166,26 @@ async def test_closing_cancels_what_does_not_end_in_time() -> None:
     assert slow.ends == ["started", "cancelled"]
     assert quick.ends == ["started", "done"]
     assert (scope.running, scope.cancelled) == (0, 1)
+
+
+async def test_closing_does_not_wait_for_what_does_not_heed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("penstock.core.background.CUT_S", 0.0)
+    scope, gate = BackgroundScope(), asyncio.Event()
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await gate.wait()
+        await gate.wait()
+
+    scope.start(deaf)
+    await settle()
+    assert await scope.close(0.0) == 1
+    assert (scope.running, scope.cancelled) == (1, 1)
+    gate.set()
+    await settle()
+    assert scope.running == 0
 
 
 async def test_a_closing_scope_drops_new_work() -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,9 +114,10 @@ def starting(
     folder: Path | None = None,
     environment: Mapping[str, str],
     port: int = 0,
+    program: Sequence[str] = ("-m", "penstock"),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start `penstock serve ...` in this environment, yield its process at once, and end it."""
-    command = [sys.executable, "-m", "penstock", "serve", *map(str, arguments)]
+    command = [sys.executable, *program, "serve", *map(str, arguments)]
     command += ["--port", str(port)]
     process = subprocess.Popen(
         command,

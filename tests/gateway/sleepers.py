@@ -23,3 +23,21 @@ def fell_asleep() -> None:
     """Say that a model never answers."""
     for wake in _waking:
         asyncio.get_running_loop().call_soon(wake)
+
+
+_deaf: list[Callable[[], None]] = []
+
+
+@contextmanager
+def deaf() -> Iterator[Callable[[], None]]:
+    """Have `gateway_callables.deaf` run on until what this yields is called, or it is left."""
+    _deaf.append(_deaf.clear)
+    try:
+        yield _deaf.clear
+    finally:
+        _deaf.clear()
+
+
+def awake() -> bool:
+    """Tell whether nobody wants it to run on."""
+    return not _deaf

@@ -27,9 +27,11 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from penstock.core.errors import SpecError
+from penstock.core.families import EDGE_ERRORS
 from penstock.core.record import Record
 from penstock.gateway.app import App, lifespan
 from penstock.gateway.decode import LARGE_BYTES
+from penstock.gateway.exchange import Exchange, Headers
 from penstock.gateway.gateway import Gateway, gateway_of
 from penstock.gateway.serving import read_served
 from penstock.gateway.status import InternalError
@@ -39,6 +41,7 @@ from tests.gateway.opening import CALLABLES, EXAMPLE, FLOWER, MODELS, open_gatew
 from tests.gateway.requests import GOOD, padded
 from tests.gateway.test_decode import documents, mangled, oracle
 from tests.gateway.wire import Wire, request
+from tests.support import settle
 
 LABELS: Final = ["setosa", "versicolor", "virginica"]
 
@@ -436,6 +439,73 @@ async def test_a_refusal_that_cannot_be_sent_is_a_fault(
             assert fault.request_id == answer.header("x-request-id")
             assert "UnicodeEncodeError" in fault.traceback
         assert not wire.is_closed()
+
+
+async def test_what_is_refused_lingers_no_longer_than_the_server_has_time() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        wire = Wire(gateway)
+        head = {"content-length": b"30000000"}
+        wire.send(request("POST", "/iris/predict/an-id", b"{", head))
+        assert (await wire.answer()).status == 413
+        await settle()
+        assert gateway.in_flight == 0
+        assert not wire.is_closed()  # it lingers
+        gateway.stop.cuts = True
+        (task,) = wire.protocol.tasks
+        task.cancel()
+        await asyncio.wait([task])
+        assert wire.is_closed()
+        assert not task.cancelled()
+
+
+async def test_a_cancellation_that_is_not_the_stops_is_passed_on() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        sent = list[Message]()
+
+        async def receive() -> Message:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        head = scope("POST", "/iris/predict", headers={"content-length": "30000000"})
+        asking = asyncio.ensure_future(gateway(head, receive, send))
+        await settle()
+        assert sent[0]["status"] == 413  # and it lingers
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_what_is_no_prediction_is_cut_off_and_counted_unless_it_is_answered(
+    is_answered: bool,
+) -> None:
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def answer(exchange: Exchange) -> None:
+        await never
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async with open_gateway(FLOWER) as gateway:
+        sent = list[int]()
+
+        async def respond(status: int, headers: Headers, content: bytes, *, ends: bool) -> None:
+            sent.append(status)
+
+        exchange = Exchange("GET", "/metrics", b"", {}, receive, respond, "", 0.0)
+        exchange.answered = is_answered
+        asking = asyncio.ensure_future(gateway.guarded(exchange, answer))
+        await settle()
+        gateway.stop.cuts = True
+        asking.cancel()
+        await asking
+        assert sent == ([] if is_answered else [503])
+        counted = gateway.graph.measures.snapshot().numbers.get(EDGE_ERRORS.name, {})
+        assert counted == ({} if is_answered else {("503",): 1})
 
 
 # --- whatever comes -------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 
 from penstock.core.errors import NotReady, SpecError
 from penstock.core.predictor import Description
+from penstock.core.stop import CLOSE_S, CUT_S, DRAIN_S
 from penstock.gateway.app import serving
 from penstock.gateway.generations import MAX_ENDING, Generations
 from penstock.spec.plan import Plan
@@ -32,6 +33,7 @@ routes:
   slow: late
 """
 WEIGHT = "routes.mix.fan_out.arms.flower.weight"
+SLOW = "/slow/predict"
 ROW = {"data": [[1, 2, 3, 4]]}
 
 
@@ -176,16 +178,56 @@ class TestRequestsUnderWay:
 
     async def test_are_answered_before_the_end(self) -> None:
         clock = ManualClock()
-        async with opened(clock) as generations:
+        text = "limits: {timeout_s: 10}\n" + SPEC
+        async with serving(plan(1, text), {}, clock=clock) as generations:
             asking = asyncio.ensure_future(asked(generations, "/slow/predict"))
             await settle()
             closing = asyncio.ensure_future(generations.close())
             await settle()
             assert not closing.done()
-            await clock.elapse(30.0)
+            await clock.elapse(10.0)
             await closing
             assert (await asking).status == 504
         assert len(generations.shares.models) == 0
+
+    async def test_are_left_when_they_have_had_their_time(self) -> None:
+        clock = ManualClock()
+        async with opened(clock) as generations:
+            old, asking = generations.serves, asyncio.ensure_future(asked(generations, SLOW))
+            await settle()
+            assert await generations.prepare(plan(2)) == ()
+            await generations.flip(2)
+            newer = asyncio.ensure_future(asked(generations, SLOW))
+            await settle()
+            closing = asyncio.ensure_future(generations.close())
+            await clock.elapse(DRAIN_S + CUT_S - 0.01)
+            assert not closing.done()
+            assert len(generations.shares.models) == 3
+            await clock.elapse(0.01)
+            await closing
+            assert len(generations.shares.models) == 0
+            assert (old.in_flight, asking.done(), newer.done()) == (1, False, False)
+            await clock.elapse(30.0)
+            assert {(await one).status for one in (asking, newer)} == {504}
+
+    async def test_what_does_not_close_is_told_and_left(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        clock, gate = ManualClock(), asyncio.Event()
+
+        async def never() -> None:
+            await gate.wait()
+
+        async with opened(clock) as generations:
+            assert generations._serving is not None
+            generations._serving._closing.push_async_callback(never)
+            closing = asyncio.ensure_future(generations.close())
+            await clock.elapse(CLOSE_S)
+            await closing
+            assert "did not close in time" in capsys.readouterr().err
+            gate.set()
+            await settle()
+            assert generations._ending == {}
 
 
 class TestWhatIsLeftBehind:

@@ -636,3 +636,41 @@ async def test_a_route_that_goes_while_its_body_comes_is_unknown() -> None:
         gateway.lane.clear()
         wire.send(data[-5:])
         assert (await wire.answer()).error["code"] == "unknown_route"
+
+
+# --- the end -------------------------------------------------------------------------------
+
+
+async def test_who_does_not_read_is_dropped_when_the_server_has_to_stop() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        wire = Wire(gateway)
+        wire.send(iris())
+        await wire.answer()
+        wire.protocol.pause_writing()
+        assert not wire.protocol.cut_off()
+        assert wire.transport.aborted
+
+
+async def test_an_idle_connection_has_nothing_to_cut_off() -> None:
+    async with open_gateway(FLOWER) as gateway:
+        wire = Wire(gateway)
+        assert not wire.protocol.cut_off()
+        wire.send(iris())
+        await wire.answer()
+        assert not wire.protocol.cut_off()
+        assert not wire.is_closed()
+
+
+async def test_a_cancellation_that_is_not_the_stops_drops_the_connection(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with open_gateway(LATE, clock=ManualClock()) as gateway:
+        wire = Wire(gateway)
+        wire.send(request("POST", "/slow/predict", FIRST))
+        await settle()
+        (driven,) = wire.protocol._under_way_in_lane
+        driven.cancel()
+        await settle()
+        assert wire.transport.aborted
+        assert gateway.graph.measures.route("slow").answers == {200: 0, 499: 1}
+    assert "CancelledError" in capsys.readouterr().err

@@ -22,11 +22,12 @@ from penstock.core.errors import (
 )
 from penstock.core.measures import Measures
 from penstock.core.record import Record, Recorder, Role
+from penstock.core.stop import Stop
 from penstock.core.values import AnswerKind, Hop, InferenceResponse
 from penstock.gateway.body import ClientGone
 from penstock.gateway.exchange import Exchange, Headers
 from penstock.gateway.recording import Recording, RouteEnds
-from penstock.gateway.status import InternalError
+from penstock.gateway.status import InternalError, Stopping
 from tests.gateway.asking import Message
 from tests.support import START_S, ManualClock, a_request, scores
 
@@ -57,7 +58,8 @@ class Ended:
         self.records: list[Record] = []
         self.measures = Measures()
         keep: Recorder | None = self.records.append if recorder else None
-        self.ends = RouteEnds("iris", self.clock, self.measures, recorder=keep)
+        self.stop = Stop(self.clock)
+        self.ends = RouteEnds("iris", self.clock, self.measures, recorder=keep, stop=self.stop)
 
     def recording(self) -> Recording:
         return Recording(self.ends, exchange())
@@ -177,6 +179,17 @@ def test_every_other_end_is_counted(error: BaseException | None, status: str, co
     assert told.number(families.REQUESTS) == {("iris", "200"): 0, ("iris", status): 1}
     assert told.number(families.REQUEST_ERRORS) == {("iris", code): 1}
     assert sum(told.measures.route("iris").seconds.counts) == 1
+
+
+def test_what_the_stop_has_cut_off_is_no_client_that_has_gone() -> None:
+    told = Ended()
+    told.stop.cuts = True
+    told.recording().end(asyncio.CancelledError())
+    assert told.number(families.REQUESTS) == {("iris", "200"): 0, ("iris", "503"): 1}
+    assert told.number(families.REQUEST_ERRORS) == {("iris", "stopping"): 1}
+    assert isinstance(told.records[0].outcome, Stopping)
+    told.recording().end(ClientGone())
+    assert told.number(families.REQUEST_ERRORS)["iris", "client_gone"] == 1
 
 
 # --- sheds -------------------------------------------------------------------------------

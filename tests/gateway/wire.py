@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 from urllib.parse import quote
 
+from penstock.core.log import Log
 from penstock.gateway.gateway import Always, Gateway
 from penstock.gateway.lane import LaneProtocol
 from penstock.gateway.server import server_for
@@ -71,7 +72,7 @@ class Wire:
     """
 
     def __init__(self, gateway: Gateway) -> None:
-        server = server_for(Always(gateway))
+        server = server_for(Always(gateway), log=Log(gateway.graph.clock))
         server.config.load()
         make = cast("Callable[..., LaneProtocol]", server.config.http_protocol_class)
         made = make(config=server.config, server_state=server.server_state, app_state={})

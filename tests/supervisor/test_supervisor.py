@@ -18,6 +18,7 @@ from penstock.supervisor.draft import PlanSource
 from penstock.supervisor.overlay import Event
 from penstock.supervisor.reports import REFRESH_S
 from penstock.supervisor.state import NoState, open_state
+from penstock.supervisor.succession import WRITE_FIRST_S
 from penstock.supervisor.supervisor import MAX_WAITING, Supervisor
 from penstock.supervisor.watch import POLL_S
 from tests.supervisor.fakes import (
@@ -109,13 +110,13 @@ async def test_a_start_that_fails_leaves_nobody(tmp_path: Path) -> None:
     assert server.supervisor._tasks == set()
 
 
-async def test_stopping_ends_the_crew_and_gives_up_what_is_under_way(serving: Serving) -> None:
+async def test_stopping_ends_the_crew_and_refuses_what_is_under_way(serving: Serving) -> None:
     server = await serving()
     server.workers[0].gate = asyncio.get_running_loop().create_future()
     setting = asyncio.ensure_future(server.supervisor.switch("spare", "off", "anna"))
     await until(lambda: ("prepare", 2) in server.workers[0].asked)
     await server.supervisor.stop()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ChangeRefused, match="the server stops"):
         await setting
     assert server.crew.stopped == 1
     assert server.generations == [1, 1]
@@ -177,6 +178,42 @@ async def test_stopping_makes_a_change_that_is_being_written_down(serving: Servi
     assert server.crew.stopped == 1
     assert server.generations == [2, 2]
     assert server.state.events[-1].generation == 2
+
+
+async def test_a_disk_that_takes_long_to_write_a_change_does_not_hold_up_the_workers_end(
+    serving: Serving,
+) -> None:
+    server = await serving()
+    begun, goes_on = threading.Event(), threading.Event()
+    keep = server.state.append
+
+    def keeping(events: Sequence[Event]) -> None:
+        begun.set()
+        goes_on.wait()
+        keep(events)
+
+    server.state.append = keeping  # type: ignore[method-assign]
+    setting = asyncio.ensure_future(server.supervisor.switch("spare", "off", "anna"))
+    await until(begun.is_set)
+    stopping = server.supervisor.stop()
+    await server.clock.elapse(WRITE_FIRST_S)
+    assert server.crew.stopped == 1
+    assert not stopping.done()
+    goes_on.set()
+    assert (await setting).generation == 2
+    await stopping
+
+
+async def test_nothing_is_changed_any_more_once_it_stops(serving: Serving) -> None:
+    server = await serving()
+    server.supervisor.stop()  # begins it
+    await settle()
+    with pytest.raises(ChangeRefused, match="the server stops"):
+        await server.supervisor.switch("spare", "off", "anna")
+    await server.supervisor.stop()
+    await server.supervisor.stop()
+    assert server.crew.stopped == 1
+    assert server.generations == [1, 1]
 
 
 async def test_one_worker_in_this_process(tmp_path: Path) -> None:

@@ -21,22 +21,23 @@ from penstock.core.clock import Clock, SystemClock
 from penstock.core.log import Log
 from penstock.core.model import MODEL_THREAD
 from penstock.core.readings import log_readings, process_readings
+from penstock.core.stop import CLOSE_S, CUT_S, WRITE_S, Stop, ended_within
 from penstock.gateway.detail import detail_of
 from penstock.gateway.generations import Generations
 from penstock.gateway.library_log import libraries_logged
 from penstock.gateway.server import Server, server_for
-from penstock.gateway.tools import prediction_log_for, tools_for
+from penstock.gateway.tools import GatewayTools, prediction_log_for, tools_for
 from penstock.gateway.tracing import tracer_for
 from penstock.graph.open import shared
 from penstock.spec.plan import Plan
 from penstock.spec.problems import Problem
-from penstock.stores.prediction_log import PredictionLog
+from penstock.stores.prediction_log import CLOSE_TIMEOUT_S, PredictionLog
 from penstock.stores.sinks import LogPlaces
 from penstock.supervisor.verbs import Operator
 from penstock.supervisor.worker import Report
 
-HANG_S: Final = 1.0
-"""How long threads may take to come back when all else has ended; they are not waited for then."""
+HANG_S: Final = 0.25
+"""How long Tasks and threads may take to end when all else has; they are not waited for then."""
 
 _THREAD: Final = "work-"
 
@@ -124,6 +125,7 @@ async def process(
     log: Log,
     operator: Operator,
     places: LogPlaces,
+    stop: Stop,
 ) -> AsyncIterator[Process]:
     """Make what serves; it serves once a generation has been prepared and flipped to.
 
@@ -133,8 +135,9 @@ async def process(
         log: is told what is odd.
         operator: does what operators ask for over HTTP.
         places: where predictions are recorded.
+        stop: of the process; it begins here at the latest.
     """
-    clock = SystemClock()
+    clock = stop.clock
     predictions = prediction_log_for(places, environment, clock, log)
     shares = shared(clock=clock, log=log, predictions=predictions)
     measures = shares.measures
@@ -145,6 +148,7 @@ async def process(
         environment=environment,
         tracer=tracer,
         shipped=places.folder if places.ships else None,
+        stop=stop,
     )
 
     def warn(problem: Problem) -> None:
@@ -161,35 +165,61 @@ async def process(
             predictions.begin()
             compacted = places if index == 0 else LogPlaces()  # one process has it done for all
             async with compacting(compacted, clock=clock, log=log, measures=measures):
-                yield Process(generations, server_for(generations), predictions, places)
+                yield Process(generations, server_for(generations, log=log), predictions, places)
         finally:
-            await generations.close()
-            await predictions.close()
-            tools.apart.close()
-            if tracer is not None:
-                await asyncio.to_thread(tracer.close)
+            await closed(generations, predictions, tools, log)
+
+
+async def closed(
+    generations: Generations, predictions: PredictionLog, tools: GatewayTools, log: Log
+) -> None:
+    """Close all, each in its share of the time; what one leaves undone keeps no other from it."""
+    stop, tracer = tools.stop, tools.tracer
+    stop.begin()
+    closing = asyncio.ensure_future(generations.close())
+    if await stop.ended_by(CLOSE_S, {closing}):
+        log.error("not all that was served could be closed in time")
+    tools.apart.close()
+    writing = predictions.close(stop.left_s(WRITE_S, CLOSE_TIMEOUT_S))
+    last = {asyncio.ensure_future(writing)}
+    if tracer is not None:
+        last.add(asyncio.ensure_future(asyncio.to_thread(tracer.close)))
+    if await stop.ended_by(WRITE_S + CUT_S, last):
+        log.error("not all records and spans could be written in time")
+    for one in (closing, *last):
+        if one.done():
+            one.result()
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Do a process's work on a loop, to its end.
 
-    Where a thread hangs then, the process ends here with status 0: a model that never ends to load
-    or to run cannot be told to, and the interpreter would wait for it.
+    Where a thread or a Task hangs then, the process ends here with status 0: a model that never
+    ends to load or to run cannot be told to, and the interpreter would wait for it.
     """
     threads = ThreadPoolExecutor(thread_name_prefix=_THREAD)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_default_executor(threads)
         runner.run(work)
         threads.shutdown(wait=False, cancel_futures=True)
-        if _hangs(SystemClock()):
+        clock = SystemClock()
+        until_s = clock.now_s() + HANG_S
+        if runner.run(_tasks_hang(clock, until_s)) or _hangs(clock, until_s):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
 
 
-def _hangs(clock: Clock) -> bool:
+async def _tasks_hang(clock: Clock, until_s: float) -> bool:
+    """Cancel the Tasks that are left, and tell whether one does not heed that."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    return bool(await ended_within(until_s - clock.now_s(), left, clock=clock))
+
+
+def _hangs(clock: Clock, until_s: float) -> bool:
     """Tell whether a thread that works for us does not come back."""
-    until_s = clock.now_s() + HANG_S
     ours = [one for one in threading.enumerate() if one.name.startswith((_THREAD, MODEL_THREAD))]
     for thread in ours:
         thread.join(max(0.0, until_s - clock.now_s()))

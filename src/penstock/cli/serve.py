@@ -21,13 +21,13 @@ from penstock.cli.shipping import shipping
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError, SpecError
 from penstock.core.log import Log, Says
-from penstock.gateway.server import BACKLOG, DRAIN_S, GRACE_S
+from penstock.core.stop import END_S, Stop
+from penstock.gateway.server import BACKLOG
 from penstock.gateway.serving import plan_of_model, reserved_words
 from penstock.graph.build import AVAILABLE
 from penstock.spec.read import read_spec, read_text
 from penstock.stores.log_folder import LOG_NAME
 from penstock.stores.log_settings import BadSetting
-from penstock.stores.prediction_log import CLOSE_TIMEOUT_S
 from penstock.stores.sinks import LogPlaces, log_places
 from penstock.supervisor.control import ControlServer
 from penstock.supervisor.crew import Alone
@@ -180,24 +180,34 @@ async def _serve_alone(
 ) -> None:
     """Serve in this process; the supervisor is beside it."""
     clock = SystemClock()
+    stop = Stop(clock)
     log = Log(clock)
     crew = Alone(clock)
     supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
     async with (
-        shipping(places.folder, environment, clock=clock, log=log),
-        process(environment, index=0, log=log, operator=supervisor, places=places) as alone,
+        shipping(places.folder, environment, stop=stop, log=log),
+        process(
+            environment, index=0, log=log, operator=supervisor, places=places, stop=stop
+        ) as alone,
     ):
         crew.worker = alone
+
+        async def leave() -> None:
+            """End what the supervisor does while requests end: a disk may be slow."""
+            supervisor.stop()
+
+        alone.server.on_leaving = leave
 
         async def until_stopped() -> None:
             alone.settle()
             alone.announce(host, sockets[0].getsockname()[1])
             await alone.server.serve(sockets=list(sockets))
 
-        def stop() -> None:  # beside uvicorn's own handler: once it serves, both are called
+        def end() -> None:  # beside uvicorn's own handler: once it serves, both are called
+            stop.begin()
             alone.server.should_exit = True
 
-        await _operated(supervisor, state, log, until_stopped, stop)
+        await _operated(supervisor, state, log, until_stopped, end)
 
 
 async def _serve_together(
@@ -211,11 +221,11 @@ async def _serve_together(
     """Lead workers that serve, each in a process of its own."""
     del host  # the workers have it
     clock = SystemClock()
+    stop = Stop(clock)
     log = Log(clock)
     listening = [one.fileno() for one in sockets]
     worker = (*WORKER, places.folder or "", ",".join(places.sinks), str(places.keep_days))
-    drain_s = GRACE_S + DRAIN_S + CLOSE_TIMEOUT_S
-    crew = Processes(worker, listening, clock=clock, log=log, drain_s=drain_s)
+    crew = Processes(worker, listening, clock=clock, log=log, drain_s=END_S)
     supervisor = Supervisor(plans, crew, state, clock=clock, log=log)
     stopped = asyncio.Event()
 
@@ -224,8 +234,12 @@ async def _serve_together(
         for one in sockets:  # else connections would wait on them that no worker takes any more
             one.close()
 
-    async with shipping(places.folder, environment, clock=clock, log=log):
-        await _operated(supervisor, state, log, until_stopped, stopped.set)
+    def end() -> None:
+        stop.begin()
+        stopped.set()
+
+    async with shipping(places.folder, environment, stop=stop, log=log):
+        await _operated(supervisor, state, log, until_stopped, end)
 
 
 async def _operated(

@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias, final
 from penstock.cli.ship import bounds_in
 from penstock.core.clock import Clock
 from penstock.core.log import Says
+from penstock.core.stop import SHIP_S, Stop, ended_within
 from penstock.stores.postgresql.address import VARIABLE, address_in
 from penstock.supervisor.backoff import FIRST_S, Backoff
 from penstock.supervisor.pause import pause
@@ -47,13 +48,14 @@ class Shipping:
 
     Args:
         start: starts its process.
-        clock: tells the time.
+        stop: of this process, which ends the shipper; its clock tells the time.
         log: is told of its ends.
     """
 
-    def __init__(self, start: Start, *, clock: Clock, log: Says) -> None:
+    def __init__(self, start: Start, *, stop: Stop, log: Says) -> None:
         self._start = start
-        self._clock = clock
+        self._stop_of_all = stop
+        self._clock: Clock = stop.clock
         self._log = log
         self._child: Child | None = None
 
@@ -91,10 +93,8 @@ class Shipping:
         with suppress(ProcessLookupError):
             child.terminate()
         ended = asyncio.ensure_future(child.wait())
-        timer = asyncio.ensure_future(pause(self._clock, STOP_S))
-        await asyncio.wait({ended, timer}, return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        if not ended.done():
+        left_s = self._stop_of_all.left_s(SHIP_S, STOP_S)
+        if await ended_within(left_s, {ended}, clock=self._clock):
             self._log.warning(f"the shipper to PostgreSQL (pid {child.pid}) did not end: killed")
             with suppress(ProcessLookupError):
                 child.kill()
@@ -103,14 +103,14 @@ class Shipping:
 
 @asynccontextmanager
 async def shipping(
-    folder: str | None, environment: Mapping[str, str], *, clock: Clock, log: Says
+    folder: str | None, environment: Mapping[str, str], *, stop: Stop, log: Says
 ) -> AsyncIterator[None]:
     """Have the records of a log shipped until left, if the environment names a database.
 
     Args:
         folder: of the log; None where there is none.
         environment: names the database.
-        clock: tells the time.
+        stop: of this process, which ends the shipper.
         log: is told of what is odd.
 
     Raises:
@@ -127,7 +127,7 @@ async def shipping(
         )
         yield
         return
-    ships = Shipping(partial(_started, folder, environment), clock=clock, log=log)
+    ships = Shipping(partial(_started, folder, environment), stop=stop, log=log)
     running = asyncio.ensure_future(ships.run())
     try:
         yield

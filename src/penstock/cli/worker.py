@@ -23,6 +23,7 @@ from penstock.cli.process import Process, process, run
 from penstock.core.clock import SystemClock
 from penstock.core.link import Link, LinkError
 from penstock.core.log import Log
+from penstock.core.stop import END_S, Stop
 from penstock.spec.plan import Plan
 from penstock.stores.sinks import LogPlaces, log_places
 from penstock.supervisor.remote import RemoteSupervisor
@@ -39,10 +40,14 @@ class Working:
         index: of this worker.
         serving: does the work.
         sockets: of all workers.
+        stop: of the process.
     """
 
-    def __init__(self, index: int, serving: Process, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, index: int, serving: Process, sockets: Sequence[socket.socket], stop: Stop
+    ) -> None:
         self._index = index
+        self._stop = stop
         self._serving = serving
         self._sockets = sockets
         self._preparing: asyncio.Task[Any] | None = None
@@ -90,6 +95,7 @@ class Working:
 
     def stop(self) -> None:
         """End, after the requests under way."""
+        self._stop.begin()
         self._serving.server.should_exit = True
         self.told.set()
 
@@ -103,6 +109,7 @@ async def work(places: LogPlaces, index: int, link_fd: int, listening: Sequence[
     """Serve until told to end, or until the supervisor has gone."""
     clock = SystemClock()
     log = Log(clock)
+    stop = Stop(clock)
     sockets = [socket.socket(fileno=fd) for fd in listening]
 
     async def answer(verb: str, payload: Any) -> Any:  # noqa: ANN401
@@ -120,9 +127,14 @@ async def work(places: LogPlaces, index: int, link_fd: int, listening: Sequence[
 
     link = Link(answer, clock=clock, on_lost=lost)
     async with process(
-        os.environ, index=index, log=log, operator=RemoteSupervisor(link), places=places
+        os.environ,
+        index=index,
+        log=log,
+        operator=RemoteSupervisor(link),
+        places=places,
+        stop=stop,
     ) as serving:
-        working = Working(index, serving, sockets)  # there before the link is connected
+        working = Working(index, serving, sockets, stop)  # there before the link is connected
         serving.server.on_leaving = leave
         serving.server.listening = sockets
         loop = asyncio.get_running_loop()
@@ -137,7 +149,7 @@ async def work(places: LogPlaces, index: int, link_fd: int, listening: Sequence[
     if working.listens:
         with contextlib.suppress(LinkError):
             last = msgspec.to_builtins(serving.last(), str_keys=False)
-            await link.call("last", last, timeout_s=LEAVING_S)
+            await link.call("last", last, timeout_s=stop.left_s(END_S, LEAVING_S))
     link.close()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, final
 from msgspec import Struct
 
 from penstock.core.clock import Clock
+from penstock.core.stop import CUT_S
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
@@ -106,6 +107,8 @@ class BackgroundScope:
     async def close(self, drain_s: float) -> int:
         """Take no more work, let what runs or waits end within `drain_s` seconds, cancel the rest.
 
+        What does not end though it is cancelled is not waited for.
+
         Returns:
             How much was given up: cancelled, or never begun.
         """
@@ -120,7 +123,8 @@ class BackgroundScope:
             self.cancelled += len(late)
             for task in late:
                 task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        if late:
+            await asyncio.wait(late, timeout=CUT_S)
         return len(late) + waited
 
 

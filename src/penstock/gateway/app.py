@@ -20,6 +20,7 @@ from penstock.core.errors import NotReady, PenstockError, SpecError
 from penstock.core.ids import IdSource, is_well_formed
 from penstock.core.log import Log
 from penstock.core.record import Recorder
+from penstock.core.stop import WRITE_S
 from penstock.gateway.exchange import Exchange, Receive, Scope, Send, over_asgi
 from penstock.gateway.gateway import Gateway
 from penstock.gateway.generations import Generations
@@ -27,6 +28,7 @@ from penstock.gateway.serving import plan_of, to_stderr
 from penstock.gateway.tools import prediction_log_for, tools_for
 from penstock.graph.open import shared
 from penstock.spec.plan import Plan
+from penstock.stores.prediction_log import CLOSE_TIMEOUT_S
 from penstock.stores.sinks import log_places
 
 _NOT_OPEN: Final = "the gateway"
@@ -116,9 +118,11 @@ async def serving(
         await generations.flip(plan.generation)
         yield generations
     finally:
-        await generations.close()
-        await predictions.close()
-        tools.apart.close()
+        try:
+            await generations.close()
+        finally:
+            await predictions.close(tools.stop.left_s(WRITE_S, CLOSE_TIMEOUT_S))
+            tools.apart.close()
 
 
 def _to_stderr(sentence: str) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol, final
 from penstock.core.errors import InvalidRequestId, ServingError
 from penstock.core.families import EDGE_ERRORS
 from penstock.core.ids import is_well_formed
+from penstock.core.stop import Stop
 from penstock.gateway.admin import Admin
 from penstock.gateway.body import ClientGone, linger
 from penstock.gateway.decode import LARGE_BYTES
@@ -20,7 +21,7 @@ from penstock.gateway.operations import Operations, serve_operations
 from penstock.gateway.paths import Handler, PathTable
 from penstock.gateway.plain import FaceTools, Lane, PlainRoute
 from penstock.gateway.serving import Served, open_served
-from penstock.gateway.status import InternalError, status_of
+from penstock.gateway.status import InternalError, Stopping, status_of
 from penstock.gateway.tools import GatewayTools, tools_for
 from penstock.graph.open import Graph
 from penstock.spec.fields import request_fields
@@ -32,10 +33,12 @@ class Serving(Protocol):
     Attributes:
         serves: the gateway for the next request.
         draining: the server is about to stop: connections are not to be kept.
+        stop: the stop of the server's process.
     """
 
     serves: Gateway
     draining: bool
+    stop: Stop
 
 
 @final
@@ -49,6 +52,7 @@ class Always:
     def __init__(self, gateway: Gateway) -> None:
         self.serves = gateway
         self.draining = False
+        self.stop = gateway.stop
 
 
 @final
@@ -64,18 +68,22 @@ class Gateway:
         lane: the paths that a server may answer without ASGI, its bodies in hand.
         lane_bytes: the largest body for that.
         in_flight: how many exchanges have begun here and not ended.
+        stop: the stop of the process.
     """
 
     def __init__(self, graph: Graph, served: Served, *, tools: GatewayTools | None = None) -> None:
         tools = tools or tools_for(graph.clock)
         self.graph = graph
+        self.stop = tools.stop
         self.in_flight = 0
         self._idle: asyncio.Event | None = None
         self._now_s = graph.clock.now_s
         self._new_id = tools.ids.new_id
         self._tools = tools
         self._table = PathTable(() if served.alone else tuple(graph.routes))
-        face = FaceTools(graph, tools.apart, tools.seeds, tools.ids, tracer=tools.tracer)
+        face = FaceTools(
+            graph, tools.apart, tools.seeds, tools.ids, tracer=tools.tracer, stop=tools.stop
+        )
         self.lane_bytes = min(LARGE_BYTES, graph.limits.max_body_bytes)
         self.lane: dict[bytes, Lane] = {}
         for name, route in graph.routes.items():
@@ -114,11 +122,19 @@ class Gateway:
         exchange.peer = str(client[0]) if client else ""
         await self.guarded(exchange, self._find_and_answer)
         if exchange.lingers and exchange.answered:
-            await linger(exchange, self.graph.clock)
+            try:
+                await linger(exchange, self.graph.clock)
+            except asyncio.CancelledError:
+                if not self.stop.cuts:
+                    raise
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def guarded(self, exchange: Exchange, answer: Handler) -> None:
-        """Have `answer` answer the exchange, and answer its errors; never raises."""
+        """Have `answer` answer the exchange, and answer its errors.
+
+        Raises:
+            CancelledError: it was cancelled, and not by the stop of the server.
+        """
         self.in_flight += 1
         try:
             self._identify(exchange)
@@ -128,6 +144,10 @@ class Gateway:
             await self._refuse(exchange, error)
         except ClientGone:
             pass  # nobody is left to answer
+        except asyncio.CancelledError:
+            if not self.stop.cuts:
+                raise
+            await self._cut_off(exchange)
         except Exception as cause:  # noqa: BLE001 - the outermost layer: it answers and logs
             self._count(exchange, InternalError())
             await self._fail(exchange, cause)
@@ -141,6 +161,16 @@ class Gateway:
         if self.in_flight:
             self._idle = asyncio.Event()
             await self._idle.wait()
+
+    def abandon(self) -> None:
+        """Have `idle` return, whatever is under way: it has had its time."""
+        if self._idle is not None:
+            self._idle.set()
+
+    async def _cut_off(self, exchange: Exchange) -> None:
+        if not exchange.answered:
+            self._tell(exchange, Stopping())
+            await self._refuse(exchange, Stopping())
 
     def _count(self, exchange: Exchange, error: ServingError) -> None:
         """Count an error that no prediction has: of an unknown path, or an endpoint."""

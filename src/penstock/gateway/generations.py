@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 from typing import Final, final
 
 from penstock.core.errors import ModelFileError, NotReady, SpecError
+from penstock.core.stop import CLOSE_S, CUT_S, DRAIN_S, Stop
 from penstock.gateway.gateway import Gateway
 from penstock.gateway.serving import open_served, served_by
 from penstock.gateway.tools import GatewayTools
@@ -77,6 +78,7 @@ class Generations:
 
     Attributes:
         serves: the gateway of the generation that serves; there is one from the first flip on.
+        stop: the stop of the process.
     """
 
     serves: Gateway
@@ -93,6 +95,7 @@ class Generations:
         self._environment = environment
         self.shares = shares
         self._tools = tools
+        self.stop: Stop = tools.stop
         self._warn = warn
         self._fault = fault
         self._changing = asyncio.Lock()
@@ -165,7 +168,8 @@ class Generations:
         self._on_described()
 
     async def close(self) -> None:
-        """End all generations, each when its last request has been answered."""
+        """End all generations, each when its last request has been answered, or cut off."""
+        self.stop.begin()
         self.shares.models.on_described = None
         if self._rebuilding is not None:
             self._rebuilding.cancel()
@@ -174,8 +178,11 @@ class Generations:
             await self._forget_prepared()
             if self._serving is not None:
                 self._retire(self._serving)
-        if self._ending:
-            await asyncio.wait(self._ending)
+        late = await self.stop.ended_by(DRAIN_S + CUT_S, self._ending)
+        for opened in self._ending.values():
+            opened.gateway.abandon()
+        if await self.stop.ended_by(CLOSE_S, late):
+            self._fault("a generation did not close in time: the stop goes on without it")
 
     async def _open(
         self,

@@ -28,6 +28,7 @@ from penstock.gateway.decode import LARGE_BYTES
 from penstock.gateway.exchange import Exchange, Headers, Message
 from penstock.gateway.gateway import Gateway, Serving
 from penstock.gateway.paths import Handler
+from penstock.gateway.status import Stopping
 
 _MOST_DIGITS: Final = len(str(LARGE_BYTES))
 _JSON_TYPES: Final = frozenset({None, b"application/json", b"application/json; charset=utf-8"})
@@ -39,12 +40,19 @@ class LaneProtocol(BoundedProtocol):
 
     Args:
         serving: tells what is served.
+        under_way: where exchanges are that are being answered in the lane, of all connections.
         options: uvicorn's own.
     """
 
-    def __init__(self, serving: Serving, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
+    def __init__(
+        self,
+        serving: Serving,
+        under_way: set[Driven[None]],
+        **options: Any,  # noqa: ANN401 - uvicorn's own
+    ) -> None:
         super().__init__(**options)
         self.serving = serving
+        self._under_way_in_lane = under_way
 
     def on_headers_complete(self) -> None:
         """Take the lane where the request is of the plainest kind, else uvicorn's way."""
@@ -81,10 +89,12 @@ class LaneProtocol(BoundedProtocol):
         if driven.start():
             self._ended(driven)
         else:
+            self._under_way_in_lane.add(driven)
             driven.when_done(partial(self._ended, driven))
 
     def _ended(self, driven: Driven[None]) -> None:
         """Drop the connection where not even an error could be answered."""
+        self._under_way_in_lane.discard(driven)
         if driven.error is not None:
             self.serving.serves.graph.faults.report("an exchange", driven.error)
             self.transport.abort()
@@ -120,6 +130,21 @@ class LaneProtocol(BoundedProtocol):
             cycle: Any = self.cycle
             cycle.refuse(BodyTooSlow(BODY_TIMEOUT_S))
         super().give_up(phase)
+
+    def cut_off(self) -> bool:
+        """Begin no further request, and end what awaits its client, for the server stops.
+
+        Returns:
+            Whether there was a request that had not come whole, and has been refused.
+        """
+        self.pipeline.clear()
+        phase, _ = self.awaiting()
+        if phase[0] == "body":
+            cycle: Any = self.cycle
+            cycle.refuse(Stopping())
+        elif phase[0] == "reading":
+            self.transport.abort()
+        return phase[0] == "body"
 
 
 @final
@@ -171,7 +196,7 @@ class LaneCycle:
         self._served = True
         self._serve(self._gone if self.more_body else self._answer)
 
-    def refuse(self, error: BodyTooSlow) -> None:
+    def refuse(self, error: ServingError) -> None:
         """Say why the connection is about to be closed."""
         self._served = True
         self.keep_alive = False

@@ -15,6 +15,7 @@ from penstock.core.errors import (
     ServingError,
 )
 from penstock.core.ids import IdSource, SeedSource
+from penstock.core.stop import Stop
 from penstock.core.values import NO_FIELDS, Array, FieldValue, InferenceRequest
 from penstock.gateway.answers import encode, encode_large
 from penstock.gateway.body import ReadingBudget, read_body
@@ -57,11 +58,12 @@ class FaceTools:
         seeds: makes a seed for each request.
         ids: makes the ids of records.
         tracer: makes spans; None where nothing is traced.
+        stop: tells whether it is a stop that has cut an exchange off.
     """
 
     __slots__ = (
         "apart", "budget", "clock", "faults", "graph", "measures", "new_id", "new_seed", "now_s",
-        "tracer",
+        "stop", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +74,7 @@ class FaceTools:
         ids: IdSource,
         *,
         tracer: RequestTracer | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.faults = graph.faults
         self.graph = graph
@@ -83,6 +86,7 @@ class FaceTools:
         self.new_id = ids.new_id
         self.measures = graph.measures
         self.tracer = tracer
+        self.stop = stop
 
 
 @final
@@ -114,7 +118,12 @@ class PlainRoute:
         self._recorded = route.recorder is not None
         self._is_logged = route.is_logged
         self._ends = RouteEnds(
-            route.name, tools.clock, tools.measures, recorder=route.recorder, tracer=tools.tracer
+            route.name,
+            tools.clock,
+            tools.measures,
+            recorder=route.recorder,
+            tracer=tools.tracer,
+            stop=tools.stop,
         )
 
     def serve_at(self, table: PathTable, prefix: str) -> None:

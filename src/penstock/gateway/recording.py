@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import final
 
@@ -16,11 +17,12 @@ from penstock.core.measures import (
     code_of,
 )
 from penstock.core.record import Record, Recorder, Role
+from penstock.core.stop import Stop
 from penstock.core.values import InferenceRequest, InferenceResponse
 from penstock.gateway.body import ClientGone
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.headers import traceparent
-from penstock.gateway.status import InternalError, status_of
+from penstock.gateway.status import InternalError, Stopping, status_of
 from penstock.gateway.tracing import RequestTracer, ServerSpan
 
 
@@ -34,9 +36,10 @@ class RouteEnds:
         measures: where it is counted.
         recorder: takes a record of it; None where nobody listens.
         tracer: makes a span of it; None where nothing is traced.
+        stop: tells whether it is a stop that has cut an exchange off; None where nothing is.
     """
 
-    __slots__ = ("clock", "measure", "measures", "now_s", "recorder", "route", "tracer")
+    __slots__ = ("clock", "measure", "measures", "now_s", "recorder", "route", "stop", "tracer")
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class RouteEnds:
         *,
         recorder: Recorder | None = None,
         tracer: RequestTracer | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.route = route
         self.clock = clock
@@ -54,6 +58,13 @@ class RouteEnds:
         self.measure = measures.route(route)
         self.recorder = recorder
         self.tracer = tracer
+        self.stop = stop
+
+    def is_cut_off(self, error: BaseException | None) -> bool:
+        """Tell whether what ended an exchange is the stop of the server."""
+        return (
+            isinstance(error, asyncio.CancelledError) and self.stop is not None and self.stop.cuts
+        )
 
 
 @final
@@ -115,6 +126,8 @@ class Recording:
             self.outcome = error
         elif isinstance(error, Exception) and not isinstance(error, ClientGone):
             self.outcome = InternalError()
+        elif self._ends.is_cut_off(error):
+            self.outcome = Stopping()
         measure = self._ends.measure
         if isinstance(self.outcome, ServingError):
             measure.failed(elapsed_s, status_of(self.outcome), code_of(self.outcome))

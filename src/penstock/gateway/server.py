@@ -2,7 +2,9 @@
 
     SIGTERM   answers say `connection: close`, readiness fails, new connections are still taken
     + grace   no new connections; idle ones are closed, requests under way end
-    + drain   what still has not ended is cancelled
+    + drain   what still has not ended is cut off: it is answered 503, or not at all
+
+`core/stop.py` says how long what may take.
 
 A connection that has been told so is closed by its client between two requests; one that is closed
 by the server may be losing a request that is on its way.
@@ -19,6 +21,9 @@ from typing import Any, Final, cast, final
 
 import uvicorn
 
+from penstock.core.drive import Driven
+from penstock.core.log import Says
+from penstock.core.stop import CUT_S, DRAIN_S
 from penstock.gateway.bounds import KEEP_ALIVE_S, sweep_every
 from penstock.gateway.exchange import Receive, Scope, Send
 from penstock.gateway.gateway import Serving
@@ -31,9 +36,6 @@ BACKLOG: Final = 2048
 SWEEP_S: Final = 1.0
 GRACE_S: Final = 1.0
 """How long clients have, after the server has been told to stop, to hear of it."""
-
-DRAIN_S: Final = 20
-"""How long requests under way may take to end after that."""
 
 LAST_S: Final = 0.5
 """How long those may take to ask that were accepted last."""
@@ -48,15 +50,21 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's.
         serving: tells what is served.
+        under_way: exchanges that are being answered without a Task.
+        log: is told of what is cut off.
 
     Attributes:
         listening: sockets that this process holds beside its own, to be closed with it.
         on_leaving: is called before anything else when the server has been told to stop.
     """
 
-    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
+    def __init__(
+        self, config: uvicorn.Config, serving: Serving, under_way: set[Driven[None]], log: Says
+    ) -> None:
         super().__init__(config)
         self._serving = serving
+        self._under_way = under_way
+        self._log = log
         self._adopted: dict[int, asyncio.Server] = {}
         self.listening: Sequence[socket.socket] = ()
         self.on_leaving: Callable[[], Awaitable[None]] | None = None
@@ -96,13 +104,21 @@ class Server(uvicorn.Server):
         return made
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Have clients close their connections, then stop listening, drain, stop."""
+        """Have clients close their connections, then stop listening, drain, cut off what is left.
+
+        uvicorn's own does as much, but knows only of what has a Task.
+        """
+        self._serving.stop.begin()
         if self.on_leaving is not None:
             await self.on_leaving()
         await self._tell_clients()
         self._sweeping.cancel()
         await self._stop_listening([*(sockets or ()), *self.listening])
-        await super().shutdown(sockets)
+        connections: set[Any] = self.server_state.connections
+        for connection in list(connections):
+            connection.shutdown()  # those that are idle close
+        await self._wait_while(self._may_drain, DRAIN_S)
+        await self._cut_off()
         self._captured_signals.clear()  # else uvicorn raises them anew: no orderly end, no status 0
 
     async def _stop_listening(self, sockets: Sequence[socket.socket]) -> None:
@@ -123,6 +139,34 @@ class Server(uvicorn.Server):
         await asyncio.sleep(0)  # what the loop has accepted itself becomes a connection here
         await self._wait_while(self._has_silent, LAST_S)
 
+    def _may_drain(self) -> bool:
+        return self._is_busy() and self._serving.stop.left_s(DRAIN_S) > 0.0
+
+    def _is_busy(self) -> bool:
+        return bool(self.server_state.connections or self._unanswered())
+
+    def _unanswered(self) -> list[asyncio.Task[None] | Driven[None]]:
+        return [*self.server_state.tasks, *self._under_way]
+
+    async def _cut_off(self) -> None:
+        """End what has not ended: cancel what is being answered, drop all connections.
+
+        Who is told why in `CUT_S` has been lucky: its client may not read, its model may not heed.
+        """
+        connections: set[Any] = self.server_state.connections
+        self._serving.stop.cuts = True
+        cut = sum(connection.cut_off() for connection in list(connections))
+        await asyncio.sleep(0)  # whoever has been dropped is told before it is cancelled
+        unanswered = self._unanswered()
+        if cut := cut + len(unanswered):
+            what = "requests were cut off: the server stops, and they had not been answered"
+            self._log.warning(what, requests=cut)
+        for one in unanswered:
+            one.cancel()
+        await self._wait_while(self._is_busy, CUT_S, forced=True)
+        for connection in list(connections):
+            connection.transport.abort()
+
     def _has_silent(self) -> bool:
         """Tell whether there is a connection on which nothing has been asked yet.
 
@@ -131,10 +175,13 @@ class Server(uvicorn.Server):
         connections: set[Any] = self.server_state.connections
         return any(connection.cycle is None for connection in connections)
 
-    async def _wait_while(self, is_so: Callable[[], bool], seconds: float) -> None:
+    async def _wait_while(
+        self, is_so: Callable[[], bool], seconds: float, *, forced: bool = False
+    ) -> None:
+        """Wait while something is so; who is told twice to stop waits for what is forced only."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + seconds
-        while not self.force_exit and is_so():
+        while (forced or not self.force_exit) and is_so():
             if loop.time() >= until_s:
                 return
             await asyncio.sleep(POLL_S)
@@ -171,12 +218,18 @@ class _HttpOnly:
             await send({"type": "websocket.close", "code": 1000})
 
 
-def server_for(serving: Serving) -> Server:
-    """Return a server; it is given its listening sockets when it is run."""
+def server_for(serving: Serving, *, log: Says) -> Server:
+    """Return a server; it is given its listening sockets when it is run.
+
+    Args:
+        serving: tells what is served.
+        log: is told of what is odd.
+    """
+    under_way: set[Driven[None]] = set()
     config = uvicorn.Config(
         _HttpOnly(serving),
         loop="uvloop",
-        http=cast("type[asyncio.Protocol]", partial(LaneProtocol, serving)),
+        http=cast("type[asyncio.Protocol]", partial(LaneProtocol, serving, under_way)),
         ws="none",
         lifespan="off",
         proxy_headers=False,
@@ -186,6 +239,5 @@ def server_for(serving: Serving) -> Server:
         limit_concurrency=MAX_CONNECTIONS,
         backlog=BACKLOG,
         timeout_keep_alive=int(KEEP_ALIVE_S),
-        timeout_graceful_shutdown=DRAIN_S,
     )
-    return Server(config, serving)
+    return Server(config, serving, under_way, log)

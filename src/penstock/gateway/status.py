@@ -16,6 +16,15 @@ class InternalError(errors.ServingError):
         super().__init__("something went wrong here; the log has the cause under this request id")
 
 
+class Stopping(errors.Unavailable):
+    """The server stops, and has cut the request off. Whether the work was done is not known."""
+
+    code = "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the server stops: there was no time left to answer; ask again")
+
+
 STATUS: Final[dict[type[errors.ServingError], int]] = {
     errors.RequestError: 400,
     errors.MalformedBody: 400,
@@ -44,6 +53,7 @@ STATUS: Final[dict[type[errors.ServingError], int]] = {
     errors.BreakerOpen: 503,
     errors.LogUnavailable: 503,
     errors.UpstreamShed: 503,
+    Stopping: 503,
     errors.DeadlineExceeded: 504,
     errors.FanOutTimedOut: 504,
 }

@@ -14,6 +14,7 @@ from msgspec import Struct
 from penstock.core.clock import Clock
 from penstock.core.ids import IdSource, SeedSource
 from penstock.core.log import Says
+from penstock.core.stop import Stop
 from penstock.gateway.admin import admin_token
 from penstock.gateway.decode import ApartDecoder
 from penstock.gateway.operator import Operator
@@ -47,6 +48,7 @@ class GatewayTools(Struct, frozen=True):
         seeds: makes the seeds of requests.
         apart: decodes large bodies.
         draining: whether the process is about to stop.
+        stop: tells how long what may take then.
         operator: does what operators ask for; None where nobody can be asked.
         token: what operators have to bring; None where there are no admin endpoints.
         tracer: makes spans; None where nothing is traced.
@@ -57,6 +59,7 @@ class GatewayTools(Struct, frozen=True):
     seeds: SeedSource
     apart: ApartDecoder
     draining: Draining
+    stop: Stop
     operator: Operator | None = None
     token: bytes | None = None
     tracer: RequestTracer | None = None
@@ -70,6 +73,7 @@ def tools_for(
     environment: Mapping[str, str] = NO_ENVIRONMENT,
     tracer: RequestTracer | None = None,
     shipped: str | None = None,
+    stop: Stop | None = None,
 ) -> GatewayTools:
     """Return a gateway's tools, all of the machine's own randomness.
 
@@ -79,12 +83,14 @@ def tools_for(
         environment: may hold the admin token.
         tracer: makes spans, if anything is traced.
         shipped: the folder of the log that is shipped to PostgreSQL, if one is.
+        stop: the process's; made here unless given.
     """
     return GatewayTools(
         ids=IdSource(),
         seeds=SeedSource(),
         apart=ApartDecoder(clock),
         draining=Draining(),
+        stop=stop or Stop(clock),
         operator=operator,
         token=None if operator is None else admin_token(environment),
         tracer=tracer,

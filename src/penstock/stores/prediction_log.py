@@ -180,12 +180,17 @@ class PredictionLog:
         if folder is not None and Path(folder).is_dir():
             self._outlets[0].begin()
 
-    async def close(self) -> None:
-        """Write all that has been taken, and tell what cannot be; what comes later is lost."""
+    async def close(self, timeout_s: float | None = None) -> None:
+        """Write all that has been taken, and tell what cannot be; what comes later is lost.
+
+        Args:
+            timeout_s: how long that may take; `CLOSE_TIMEOUT_S` unless given.
+        """
+        timeout_s = CLOSE_TIMEOUT_S if timeout_s is None else timeout_s
         before = [outlet.dropped for outlet in self._outlets]
         self.flush()
         self._closed = True
-        stops = [asyncio.to_thread(one.stop, CLOSE_TIMEOUT_S) for one in self._outlets]
+        stops = [asyncio.to_thread(one.stop, timeout_s) for one in self._outlets]
         in_time = await asyncio.gather(*stops)
         for outlet, dropped, was_in_time in zip(self._outlets, before, in_time, strict=True):
             if lost := outlet.dropped - dropped:

@@ -28,8 +28,8 @@ LEAVING: Final = "leaving"
 LAST: Final = "last"
 """What a worker says when it has answered its last request, with its report."""
 
-KILL_AFTER_S: Final = 5.0
-"""How much longer than its drain a worker may take to end before it is killed."""
+KILL_AFTER_S: Final = 0.25
+"""How much longer than it may take to end a worker has before it is killed, and how long then."""
 
 
 class CannotStart(PenstockError):
@@ -50,7 +50,7 @@ class Processes:
         listening: the file descriptors of the listening sockets, one for each worker.
         clock: tells the time.
         log: is told of deaths and new starts.
-        drain_s: how long a worker drains when it is told to end.
+        drain_s: how long a worker that is told to end takes at most, if all is well with it.
     """
 
     def __init__(

@@ -38,6 +38,9 @@ from penstock.supervisor.worker import Worker, WorkerLost
 FINISH_S: Final = 15.0
 """How long the end waits for a change that is being written to the log and flipped to."""
 
+WRITE_FIRST_S: Final = 0.25
+"""How long the end of the workers waits for it; with a slow disk they end meanwhile."""
+
 T = TypeVar("T")
 
 

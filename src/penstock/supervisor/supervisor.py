@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, final
 from penstock.core.clock import Clock
 from penstock.core.errors import ChangeRefused, SpecError
 from penstock.core.log import Says
+from penstock.core.stop import ended_within
 from penstock.spec.plan import Plan
 from penstock.supervisor.answers import Active, Changed, Refused, Status
 from penstock.supervisor.crew import Crew
@@ -18,7 +19,7 @@ from penstock.supervisor.overlay import Event
 from penstock.supervisor.pause import pause
 from penstock.supervisor.reports import REFRESH_S, Ledger, Reports
 from penstock.supervisor.state import State
-from penstock.supervisor.succession import Succession, time_of_day
+from penstock.supervisor.succession import WRITE_FIRST_S, Succession, time_of_day
 from penstock.supervisor.verbs import answered
 from penstock.supervisor.watch import POLL_S, Watch
 from penstock.supervisor.worker import Report
@@ -52,7 +53,7 @@ class Supervisor:
         self._lock = asyncio.Lock()
         self._waiting = 0
         self._reload_waits = False
-        self._stopping = False
+        self._stopping: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refused: Refused | None = None
         self._watch = None if plans.watched is None else Watch(plans.watched, log, clock)
@@ -82,17 +83,19 @@ class Supervisor:
         if self._crew.size > 1:
             self._spawn(self._refresh())
 
-    async def stop(self) -> None:
-        """End the workers, after a while for their requests.
+    def stop(self) -> asyncio.Future[None]:
+        """End the workers, after a while for their requests; begins at once, if it has not yet.
 
-        A change under way is given up unless it is being written down: then it is made.
+        A change under way is refused unless it is being written down: then it is made.
         """
-        self._stopping = True
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._crew.stop()
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._end())
+        return asyncio.shield(self._stopping)
+
+    async def _end(self) -> None:
+        tasks = [task for task in self._tasks if task.cancel()]
+        await ended_within(WRITE_FIRST_S, tasks, clock=self._clock)
+        await asyncio.gather(self._crew.stop(), asyncio.gather(*tasks, return_exceptions=True))
 
     # --- what operators ask ---
 
@@ -131,7 +134,7 @@ class Supervisor:
 
     def reload_soon(self, who: str, cause: str) -> None:
         """Reload for somebody who does not wait, as a signal; the log tells how it ends."""
-        if self._reload_waits or self._stopping:
+        if self._reload_waits or self._stopping is not None:
             return  # a storm of signals asks for one
         self._reload_waits = True
         self._spawn(self._reload_asked(who, cause))
@@ -144,13 +147,12 @@ class Supervisor:
     async def status(self) -> Status:
         """Return what is served, by whom, and what is set in it."""
         draft = self._succession.current()
-        state = self._succession.state
         return Status(
             generation=draft.plan.generation,
             path=draft.plan.path,
             digest=draft.digest,
-            state=state.folder,
-            no_state=state.refusal,
+            state=self._succession.state.folder,
+            no_state=self._succession.state.refusal,
             workers=self._crew.members(),
             active=tuple(
                 Active(path=path, value=one.value, base=one.base, who=one.who, time=one.time)
@@ -185,9 +187,14 @@ class Supervisor:
 
     async def _apart(self, change: Coroutine[Any, Any, Changed]) -> Changed:
         """Make a change in a Task of its own: whoever asked may leave meanwhile."""
-        task = self._spawn(change)
-        task.add_done_callback(_looked_at)
-        return await asyncio.shield(task)
+        if self._stopping is None:
+            task = self._spawn(change)
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            await asyncio.wait({task})
+            if not task.cancelled():
+                return task.result()
+        change.close()
+        raise ChangeRefused(("the server stops: nothing is changed any more",))
 
     async def _in_turn(self, change: Callable[[], Coroutine[Any, Any, Changed]]) -> Changed:
         """Make a change when those before it are made."""
@@ -290,9 +297,3 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Look at how a change ended: whoever asked may have left."""
-    if not task.cancelled():
-        task.exception()
