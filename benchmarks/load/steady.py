@@ -74,6 +74,7 @@ class Line(asyncio.Protocol):
         self.pending = pending
         if self.transport is None or self.transport.is_closing():
             pending.sent_s = time.monotonic()
+            self.drop()  # else the end of the old connection would be taken for the new one's
             self.load.connect(self)
         else:
             self.send(pending)
@@ -105,9 +106,12 @@ class Line(asyncio.Protocol):
         except ValueError:
             self.fail(Fate.GARBLED)
             return
-        if len(self.received) < head_end + len(HEAD_END) + length:
-            return
         body = bytes(self.received[head_end + len(HEAD_END) :])
+        if len(body) < length:
+            return
+        if len(body) > length:
+            self.fail(Fate.GARBLED)
+            return
         self.carried += 1
         worn = self.carried >= self.carries and self.load.renews
         if worn or field_of(head, b"connection") == b"close":
